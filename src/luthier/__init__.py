@@ -1,0 +1,34 @@
+"""Luthier fine-tunes pretrained transformers and checks its own work.
+
+The public API; each name is imported when it is first used, so that `import luthier` is cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luthier.api import load, tune
+    from luthier.errors import LuthierError
+    from luthier.recipe import Recipe
+    from luthier.run import Run
+
+_HOMES = {
+    "LuthierError": "luthier.errors",
+    "Recipe": "luthier.recipe",
+    "Run": "luthier.run",
+    "load": "luthier.api",
+    "tune": "luthier.api",
+}
+
+__version__ = "0.1.0"
+__all__ = ["LuthierError", "Recipe", "Run", "load", "tune"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'luthier' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

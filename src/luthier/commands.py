@@ -1,0 +1,133 @@
+"""What the commands do: read the line, call the library, show what came out."""
+
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import DataError, LuthierError, RecipeError, RunError
+
+
+def train_recipe(
+    recipe: str | None, overrides: Sequence[str], options: Mapping[str, str | None], *, overwrite: bool
+) -> None:
+    """Follow a recipe and show its records."""
+    if recipe is not None and "=" in recipe:  # no file, the first override stands in its place
+        recipe, overrides = None, [recipe, *overrides]
+    given = [f"{path}={value}" for path, value in options.items() if value is not None]
+    if recipe is None and not {"model.name", "data.train", "task"} <= {g.partition("=")[0] for g in given}:
+        raise RecipeError("train: give a recipe (luthier init writes one), or --model, --data and --task")
+    from luthier import recipe as recipes
+    from luthier.report.screen import Screen
+
+    asked = [*given, *overrides]
+    chosen = recipes.parse("", asked, source="command line") if recipe is None else recipes.read(recipe, asked)
+    from luthier.pipeline import follow
+
+    with Screen() as screen:
+        for record in follow(chosen, overwrite=overwrite):
+            screen.show(record)
+    screen.conclude(chosen.output)
+
+
+def write_recipe(path: Path, **options: str | None) -> None:
+    """A commented recipe; nothing is overwritten."""
+    if path.exists():
+        raise RecipeError(f"{path}: exists; choose another name")
+    from luthier.report.template import template
+
+    path.write_text(template(**options), encoding="utf-8")
+    print(f"Wrote {path}. Next: luthier train {path}")
+
+
+def evaluate_run(folder: str, source: str, device: str) -> None:
+    """Score other rows and print the table; the run stays as it is."""
+    from luthier.report.screen import print_scores
+    from luthier.run import Run
+
+    run = Run.open(folder)
+    scores, notes = run.evaluate(source, device=device)
+    for note in notes:
+        print(note)
+    print_scores({Path(source).name: scores})
+
+
+def predict_with_run(folder: str, texts: Sequence[str], file: str | None, output: Path | None, device: str) -> None:
+    """Answers to texts or to a file's rows, on the screen or into a file."""
+    from luthier.run import Run
+
+    if bool(texts) == bool(file):
+        raise DataError("predict: give texts, or --file")
+    if output is not None and output.suffix not in (".csv", ".jsonl"):
+        raise DataError(f"predict: {output} is neither .csv nor .jsonl")
+    run = Run.open(folder)
+    rows: list[dict[str, Any]] = [{"text": text} for text in texts]
+    if file is not None:
+        table, notes = run.read_rows(file, labelled=False)
+        rows = table.to_list()
+        for note in notes:
+            print(note, file=sys.stderr)
+    answers = run.predict(rows, device=device)
+    if output is None:
+        for answer in answers:
+            print(json.dumps(answer, ensure_ascii=False))
+    elif output.suffix == ".jsonl":
+        output.write_text("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+    else:
+        _write_csv(output, rows, answers)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> None:
+    """Rows and answers side by side; scores get a column each."""
+    table = []
+    for row, answer in zip(rows, answers, strict=True):
+        scores = {f"score of {label}": score for label, score in answer.get("scores", {}).items()}
+        plain = {key: value for key, value in answer.items() if key != "scores"}
+        table.append({**row, **plain, **scores})
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def describe_kind(kind: str | None) -> None:
+    """Settings of a component, or the list of all."""
+    from luthier.report.help import print_component, print_groups
+
+    if kind is None:
+        print_groups()
+    else:
+        print_component(kind)
+
+
+def list_runs(folder: Path) -> None:
+    """A line a run, newest last."""
+    from luthier.report.screen import print_runs
+    from luthier.run import Run
+
+    found = sorted(path.parent for path in folder.glob("**/log.jsonl")) if folder.is_dir() else []
+    if not found:
+        raise RunError(f"{folder}: holds no runs")
+    print_runs([Run(path) for path in found])
+
+
+def export_run(folder: str, to: Path | None, push: str | None, *, public: bool) -> None:
+    """Copy or upload the model with its card."""
+    from luthier import export
+    from luthier.run import Run
+
+    if (to is None) == (push is None):
+        raise LuthierError("export: say --to FOLDER or --push ORG/NAME")
+    run = Run.open(folder)
+    if push is not None:
+        print(f"Uploaded to {export.push(run, push, private=not public)}")
+        return
+    assert to is not None
+    if to.exists():
+        raise RunError(f"{to}: exists; choose another folder")
+    shutil.copytree(export.published(run), to)
+    shutil.copy(run.folder / "README.md", to / "README.md")
+    print(f"Copied to {to}")

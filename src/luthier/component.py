@@ -1,0 +1,153 @@
+"""The base of every component, and how one is found by its kind.
+
+A component is one frozen class: its fields are its settings, its YAML, its help and its JSON schema; its
+methods are its behaviour. The folder is the registry: `kind: lora` imports `luthier/methods/lora.py` when it
+is asked for, and only then. Other packages add kinds through the entry-point groups `luthier.methods`,
+`luthier.tasks`, ...: an entry point names a module, and the module's name is the kind.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, field_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from luthier.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+GROUPS = {
+    "methods": "luthier.methods",
+    "tasks": "luthier.tasks",
+    "metrics": "luthier.evaluation.metrics",
+    "optimizers": "luthier.training.optimizers",
+    "schedules": "luthier.training.schedules",
+}
+"""Each group's package: its files are the kinds, its `__init__` holds the contract."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run knows before its first step; whatever is `auto` is resolved from it."""
+
+    device: str = "cpu"
+    """Kind of device: cpu, cuda or mps."""
+    train: "Dataset | None" = None
+    """The training rows, under the task's own column names."""
+    num_rows: int = 0
+    """Number of training rows."""
+    num_parameters: int = 0
+    """Parameters of the base model."""
+    learning_rate: float = 0.0
+    """What the method advises for a model of this size."""
+
+
+class Component(BaseModel):
+    """Settings and behaviour in one frozen class; it keeps no run state."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @classmethod
+    def kind(cls) -> str:
+        """The name a user types: the name of the file that holds the class."""
+        return cls.__module__.rpartition(".")[2].replace("_", "-")
+
+    def resolve(self, facts: Facts) -> Self:
+        """Fill in every `auto` and every field that depends on the data."""
+        return self
+
+
+def names(group: str) -> tuple[str, ...]:
+    """Every kind of a group, Luthier's own and those of other packages, sorted; imports none of them."""
+    return tuple(sorted(_modules(group)))
+
+
+def find(group: str, kind: str) -> type[Component]:
+    """The component class of a kind.
+
+    Raises PydanticCustomError, which a recipe's error report turns into one line, where there is none.
+    """
+    modules = _modules(group)
+    if kind not in modules:
+        near = did_you_mean(kind, modules)
+        known = "" if near else f"; known: {', '.join(sorted(modules))}"
+        raise PydanticCustomError("unknown_kind", f"no {group[:-1]} is called {kind}{near}{known}")
+    return _component_in(modules[kind])
+
+
+def groups_of(kind: str) -> tuple[str, ...]:
+    """The groups that have this kind."""
+    return tuple(group for group in GROUPS if kind in _modules(group))
+
+
+def _modules(group: str) -> dict[str, str]:
+    """Kind -> module that holds it."""
+    spec = find_spec(GROUPS[group])
+    assert spec is not None and spec.submodule_search_locations is not None
+    own = [f"{GROUPS[group]}.{m.name}" for m in iter_modules(spec.submodule_search_locations)]
+    others = [entry.value for entry in entry_points(group=f"luthier.{group}")]
+    public = (module for module in [*others, *own] if not module.rpartition(".")[2].startswith("_"))
+    return {module.rpartition(".")[2].replace("_", "-"): module for module in public}
+
+
+def _component_in(module_name: str) -> type[Component]:
+    module = import_module(module_name)
+    found = [
+        cls
+        for name, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, Component) and cls.__module__ == module_name and not name.startswith("_")
+    ]
+    assert len(found) == 1, f"{module_name} must hold exactly one public component, not {len(found)}"
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Marks a field that holds a component: `method: Annotated[Method, Slot("methods")]`.
+
+    Accepts a component, its kind, or a mapping with its kind and settings; writes the mapping.
+    """
+
+    group: str
+
+    def __get_pydantic_core_schema__(self, contract: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def pick(value: object) -> Component:
+            if isinstance(value, contract):
+                return value  # type: ignore[no-any-return]
+            if isinstance(value, str):
+                value = {"kind": value}
+            if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+                example = f"{{kind: {names(self.group)[0]}}}"
+                raise PydanticCustomError("no_kind", f"a {self.group[:-1]} says its kind, as in {example}")
+            settings = {name: setting for name, setting in value.items() if name != "kind"}
+            return find(self.group, value["kind"]).model_validate(settings)
+
+        def write(component: Component) -> dict[str, Any]:
+            return {"kind": component.kind(), **component.model_dump()}
+
+        writer = core_schema.plain_serializer_function_ser_schema(write)
+        return core_schema.no_info_plain_validator_function(pick, serialization=writer)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        choices = []
+        for kind in names(self.group):
+            choice = find(self.group, kind).model_json_schema()
+            choice["properties"] = {"kind": {"const": kind}, **choice.get("properties", {})}
+            choice["required"] = ["kind", *choice.get("required", [])]
+            choices.append(choice)
+        return {"oneOf": choices}

@@ -1,0 +1,41 @@
+"""Where a name leads: a path on disk, a file inside an installed package, or nowhere yet (a hub id)."""
+
+import importlib.util
+from pathlib import Path
+
+from luthier.errors import LuthierError, did_you_mean
+
+PACKAGE = "package:"
+
+
+def locate(name: str, *, where: str, error: type[LuthierError]) -> Path | None:
+    """The path a name stands for, or None where it can only be a hub id.
+
+    Raises `error` where a package, a file inside it, or a path is not there.
+    """
+    if name.startswith(PACKAGE):
+        return _inside_package(name, where, error)
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if path.suffix or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        folder = path.parent
+        beside = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        raise error(f"{where}: there is no {name}{did_you_mean(path.name, beside)}")
+    return None
+
+
+def _inside_package(name: str, where: str, error: type[LuthierError]) -> Path:
+    """The package is found and never imported: some run code, print or load models when imported."""
+    package, _, inside = name.removeprefix(PACKAGE).partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise error(f"{where}: no package {package} is installed here (pip install {package.replace('_', '-')})")
+    root = Path(next(iter(spec.submodule_search_locations))).resolve()
+    path = (root / inside).resolve()
+    if not path.is_relative_to(root):
+        raise error(f"{where}: {name} leads out of its package")
+    if not path.exists():
+        inside_it = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        raise error(f"{where}: package {package} has no {inside}{did_you_mean(path.name, inside_it)}")
+    return path

@@ -1,0 +1,28 @@
+"""The settings that say where a run's rows come from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from luthier.component import Component
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class DataSource(Component):
+    """Files, a folder of class folders, a hub id or `package:NAME/PATH` for each split."""
+
+    train: str
+    """Training rows: CSV, TSV or JSONL file, folder of class folders of .txt files, hub id, or package:NAME/PATH."""
+    validation: Share | str | None = 0.1
+    """Rows that choose the best state: a source like train, or a share cut from the training rows; null: none."""
+    test: Share | str | None = None
+    """Rows for the final figures: a source like train, or a share cut from the training rows first."""
+    columns: dict[str, str] = {}
+    """Task's column: file's column, where the usual names do not serve, as in {text: body, label: topic}."""
+    duplicates: Literal["drop", "keep"] = "drop"
+    """What happens to rows that repeat another one of their source; drop keeps the first of them."""
+    bad_rows: Literal["fail", "skip"] = "fail"
+    """What happens to rows that cannot be used: fail lists them and stops, skip lists them and goes on."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""

@@ -1,0 +1,63 @@
+"""The errors a user can meet; each says where, what was found, and what to do.
+
+LuthierError
+├── RecipeError        a recipe, an override or a command line that cannot be understood
+├── DataError          a file, a column, a row or a label that cannot be used
+├── ModelError         a model or a tokenizer that cannot be loaded or read
+├── MethodError        a method that this model or this setting does not allow
+├── TrainingError      a run that cannot go on: a loss that is no number, no memory left
+├── RunError           a run's folder that is missing, in use, incomplete or of another kind
+│   └── SelfCheckError the saved model does not predict what the trained one did
+└── MissingExtra       an optional part that is not installed
+
+Mistakes of a user raise one of these and end a command with exit code 2 and no traceback.
+Luthier's own invariants are plain `assert`s.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LuthierError(Exception):
+    """Base of all errors that a user can mend."""
+
+
+class RecipeError(LuthierError):
+    """A recipe, an override or a command line that cannot be understood."""
+
+
+class DataError(LuthierError):
+    """A file, a column, a row or a label that cannot be used."""
+
+
+class ModelError(LuthierError):
+    """A model or a tokenizer that cannot be loaded or read."""
+
+
+class MethodError(LuthierError):
+    """A method that this model or this setting does not allow."""
+
+
+class TrainingError(LuthierError):
+    """A run that cannot go on."""
+
+
+class RunError(LuthierError):
+    """A run's folder that is missing, in use, incomplete or of another kind."""
+
+
+class SelfCheckError(RunError):
+    """The saved model does not predict what the trained one did."""
+
+
+class MissingExtra(LuthierError):
+    """An optional part that is not installed; the message holds the command that installs it."""
+
+    def __init__(self, extra: str, needed_for: str) -> None:
+        super().__init__(f"{needed_for} needs an optional part: pip install 'luthier[{extra}]'")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no known word is near."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

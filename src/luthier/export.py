@@ -1,0 +1,97 @@
+"""What leaves a run: the adapter, the folded model, the proof that they predict what was trained, and the hub."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from luthier.errors import MethodError, RunError, SelfCheckError
+from luthier.methods import Method
+from luthier.run import Record, Run
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+"""Largest difference of a probability between the trained and the saved model, by how weights are held: folding
+adds two numbers of that precision."""
+NUM_CHECKED = 32
+"""Rows that the self-check predicts again."""
+
+
+def save(run: Run, method: Method, model: PreTrainedModel, processor: PreTrainedTokenizerBase) -> None:
+    """Write `adapter/` and, where the method folds, `model/`; the model in memory is folded by it."""
+    if method.keeps_apart:
+        method.save(model, run.adapter_folder)
+    try:
+        method.fold(model)
+    except MethodError:
+        return  # a method without a plain form is opened through luthier.load
+    model.config.use_cache = True
+    model.save_pretrained(run.model_folder)
+    processor.save_pretrained(run.model_folder)
+
+
+def self_check(run: Run, rows: Sequence[dict[str, Any]], expected: Sequence[dict[str, Any]]) -> Record:
+    """Predict again from the saved files, in a fresh process, with the command a user would type.
+
+    Returns the log's record. Raises SelfCheckError where the answers differ by more than rounding.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        asked, told = Path(folder) / "rows.jsonl", Path(folder) / "answers.jsonl"
+        asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        command = [sys.executable, "-m", "luthier", "predict", str(run.folder), "--file", str(asked)]
+        device = ["--device", run.recipe.training.device]
+        done = subprocess.run([*command, "--output", str(told), *device], capture_output=True, text=True)
+        found = [json.loads(line) for line in told.read_text().splitlines()] if done.returncode == 0 else []
+    tolerance = TOLERANCE["bfloat16" if run.recipe.model.dtype == "bfloat16" else "float32"]
+    difference = _difference(found, list(expected))
+    passed = difference <= tolerance
+    record = run.log("self-check", rows=len(rows), difference=min(difference, sys.float_info.max), passed=passed)
+    if done.returncode != 0:
+        raise SelfCheckError(f"{run.folder}: the saved model cannot be used:\n{done.stderr.strip()[-2000:]}")
+    if not passed:
+        raise SelfCheckError(
+            f"{run.folder}: the saved model differs from the trained one by {difference:.2g} "
+            f"(at most {tolerance:g} is rounding); do not use it, and please report this"
+        )
+    return record
+
+
+def published(run: Run) -> Path:
+    """What others get: the plain model, or what was learnt where the method has no plain form."""
+    return run.model_folder if run.model_folder.is_dir() else run.adapter_folder
+
+
+def push(run: Run, name: str, *, private: bool = True) -> str:
+    """Upload the model, or the adapter where there is no model, with its card; -> its address.
+
+    Raises RunError where the hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    folder = published(run)
+    api = HfApi()
+    try:
+        url = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_file(path_or_fileobj=run.folder / "README.md", path_in_repo="README.md", repo_id=name)
+        api.upload_folder(folder_path=folder, repo_id=name, commit_message="Upload by Luthier")
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise RunError(f"{name}: the hub refused: {str(error).splitlines()[0]} (hf auth login?)") from error
+    return str(url)
+
+
+def _difference(found: Any, expected: Any) -> float:
+    """Largest difference of two answers' numbers; infinite where they are not of one form."""
+    if isinstance(expected, list) and isinstance(found, list) and len(found) == len(expected):
+        return max(map(_difference, found, expected), default=0.0)
+    if isinstance(expected, dict) and isinstance(found, dict) and found.keys() == expected.keys():
+        # Labels follow from the scores: two that are equal to rounding may change places.
+        compared = {"scores"} if "scores" in expected else expected.keys()
+        return max((_difference(found[key], expected[key]) for key in compared), default=0.0)
+    if isinstance(expected, float | int) and isinstance(found, float | int):
+        return abs(found - expected)
+    return 0.0 if found == expected else float("inf")

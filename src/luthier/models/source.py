@@ -1,0 +1,16 @@
+"""The settings that say which pretrained model a run starts from."""
+
+from typing import Literal
+
+from luthier.component import Component
+
+
+class ModelSource(Component):
+    """A pretrained model: where it is, and how it is held."""
+
+    name: str
+    """Hub id, folder, or package:NAME/PATH."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """How frozen weights are held; auto: float32. What is learnt is float32 in every case."""
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """Attention's implementation; auto: the one that is faster on the run's device."""

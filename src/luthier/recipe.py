@@ -1,0 +1,139 @@
+"""The recipe: one YAML file, read into checked objects, with errors that say where and what to do.
+
+`model`, `data` and `task` are needed; everything else has a default. `key.path=value` overrides a setting. A run
+keeps its resolved recipe, every default written out, so that running it again repeats the run.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from luthier.component import Component, Facts, Slot
+from luthier.data.source import DataSource
+from luthier.errors import RecipeError
+from luthier.methods import Method
+from luthier.models.source import ModelSource
+from luthier.recipe_errors import explain
+from luthier.tasks import Task
+from luthier.training.settings import Training
+
+
+class Recipe(Component):
+    """Everything a run is made of."""
+
+    model: ModelSource
+    """The pretrained model to start from."""
+    data: DataSource
+    """The rows to learn from and to be judged by."""
+    task: Annotated[Task, Slot("tasks")]
+    """What is asked of the model."""
+    method: Annotated[Method, Slot("methods")] = Field("full", validate_default=True)
+    """What is learnt, and what stays frozen."""
+    training: Training = Training()
+    """How it is learnt."""
+    output: str = "runs/run"
+    """Folder of the run."""
+
+    def resolve(self, facts: Facts) -> Self:
+        method = self.method.resolve(facts)
+        facts = replace(facts, learning_rate=method.learning_rate(facts))
+        task, training = self.task.resolve(facts), self.training.resolve(facts)
+        return self.model_copy(update={"method": method, "task": task, "training": training})
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, with overrides `key.path=value`.
+
+    Raises RecipeError, with every mistake of the recipe at once.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such recipe; luthier init writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    return parse(text, overrides, source=path.name)
+
+
+def parse(text: str, overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:
+    """The recipe in a YAML text."""
+    raw = _load(text, source)
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{source}: a recipe is a mapping (model: ..., data: ..., task: ...), not {raw!r}")
+    for override in overrides:
+        _override(raw, override)
+    return check(raw, source)
+
+
+def check(raw: dict[str, Any], source: str = "recipe") -> Recipe:
+    """The recipe in plain objects, as YAML or keyword arguments give them."""
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise RecipeError(explain(error, Recipe, raw, source)) from None
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML."""
+    stream = io.StringIO()
+    _yaml().dump(_plain(recipe.model_dump()), stream)
+    return stream.getvalue()
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.default_flow_style = False
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 110
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _load(text: str, source: str) -> Any:
+    try:
+        return _yaml().load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise RecipeError(f"{source}{line}: is no YAML: {problem}") from None
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    """Set one setting in place: `training.epochs=5`, `method=lora`, `method.rank=8`."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"{override}: an override reads key.path=value, as in training.epochs=5")
+    *parents, last = path.split(".")
+    target = raw
+    for key in parents:
+        inner = target.get(key)
+        if isinstance(inner, str):  # `method: lora` is short for `method: {kind: lora}`
+            inner = {"kind": inner}
+        elif inner is None:
+            inner = {}
+        elif not isinstance(inner, dict):
+            raise RecipeError(f"{override}: {key} is {inner!r}, which has no settings")
+        target[key] = inner
+        target = inner
+    if last == "kind" and target.get("kind") not in (None, text):
+        target.clear()  # another kind has other settings
+    target[last] = _load(text, override) if text else None
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that YAML knows."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value

@@ -1,0 +1,145 @@
+"""A recipe's mistakes in words: file and line, setting, what was found, what to do."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from luthier.component import Component, Slot, find
+from luthier.errors import did_you_mean
+
+Path = tuple[str | int, ...]
+
+OUR_NAMES = {
+    "lr": "training.learning_rate",
+    "num_train_epochs": "training.epochs",
+    "num_epochs": "training.epochs",
+    "max_steps": "training.steps",
+    "per_device_train_batch_size": "training.batch_size",
+    "train_batch_size": "training.batch_size",
+    "micro_batch_size": "training.batch_size and training.accumulation",
+    "gradient_accumulation_steps": "training.accumulation",
+    "warmup_ratio": "training.schedule.warmup",
+    "lr_scheduler_type": "training.schedule",
+    "weight_decay": "training.optimizer.weight_decay",
+    "optim": "training.optimizer",
+    "max_norm": "training.max_grad_norm",
+    "bf16": "training.precision=bf16",
+    "fp16": "training.precision=fp16",
+    "eval_steps": "training.evaluate_every",
+    "logging_steps": "training.log_every",
+    "early_stopping_patience": "training.patience",
+    "metric_for_best_model": "training.best",
+    "output_dir": "output",
+    "model_name_or_path": "model.name",
+    "base_model": "model.name",
+    "torch_dtype": "model.dtype",
+    "attn_implementation": "model.attention",
+    "max_seq_length": "task.max_length",
+    "label_smoothing_factor": "task.label_smoothing",
+    "lora_r": "method.rank",
+    "r": "method.rank",
+    "lora_rank": "method.rank",
+    "lora_alpha": "method.alpha",
+    "lora_dropout": "method.dropout",
+    "target_modules": "method.targets",
+    "lora_target": "method.targets",
+    "use_rslora": "method.rank_stabilized",
+    "dataset": "data.train",
+    "val_set_size": "data.validation",
+    "val_size": "data.validation",
+}
+"""What users of other tools type, and where it is here."""
+
+
+def explain(error: ValidationError, root: type[Component], raw: Any, source: str) -> str:
+    """Every mistake as one line; alternatives of one setting are one mistake."""
+    found: dict[Path, list[dict[str, Any]]] = {}
+    for item in error.errors():
+        found.setdefault(_setting(item, raw), []).append(dict(item))
+    lines = []
+    for path, items in found.items():
+        line = _line(raw, path)
+        places = (f"{source}:{line}" if line else source, ".".join(map(str, path)), _words(items, path, root, raw))
+        lines.append(": ".join(place for place in places if place))
+    return "\n".join(lines)
+
+
+def _setting(item: Any, raw: Any) -> Path:
+    """The error's place without the names of the alternatives that pydantic tried there."""
+    path: list[str | int] = []
+    for key in item["loc"]:
+        if item["type"] == "missing" and isinstance(raw, dict) and key not in raw:
+            return (*path, key)
+        try:
+            raw = raw[key]
+        except (KeyError, IndexError, TypeError):
+            break
+        path.append(key)
+    return tuple(path)
+
+
+def _words(items: list[dict[str, Any]], path: Path, root: type[Component], raw: Any) -> str:
+    item = items[0]
+    if item["type"] == "extra_forbidden":
+        return _unknown(path, root, raw)
+    if item["type"] == "missing":
+        return "is needed, and missing"
+    if item["type"] in ("unknown_kind", "no_kind"):
+        return str(item["msg"])
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    wanted = " or ".join(dict.fromkeys(_wanted(each) for each in items))
+    return f"{wanted}, not {_shown(item['input'])}"
+
+
+def _wanted(item: dict[str, Any]) -> str:
+    message = str(item["msg"]).removeprefix("Input ")
+    return message[0].lower() + message[1:] if message else "is not understood"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _unknown(path: Path, root: type[Component], raw: Any) -> str:
+    """An unknown setting: the near one, else where another tool's name lives here, else all there are."""
+    owner = _component_at(root, path[:-1], raw)
+    fields = list(owner.model_fields) if owner is not None else []
+    name = str(path[-1])
+    owner_name = "a recipe" if len(path) == 1 else ".".join(map(str, path[:-1]))
+    if name in OUR_NAMES:
+        return f"is another tool's name; here it is {OUR_NAMES[name]}"
+    near = did_you_mean(name, fields)
+    return f"unknown setting of {owner_name}{near}" + ("" if near else f"; it has {', '.join(fields)}")
+
+
+def _component_at(root: type[Component], path: Path, raw: Any) -> type[Component] | None:
+    """The class whose settings stand at a place of the recipe."""
+    owner: type[Component] | None = root
+    for key in path:
+        raw = raw[key]
+        field = owner.model_fields.get(str(key)) if owner is not None else None
+        if field is None:
+            return None
+        slot = next((mark for mark in field.metadata if isinstance(mark, Slot)), None)
+        if slot is not None:
+            owner = find(slot.group, raw["kind"])
+        else:
+            owner = field.annotation if isinstance(field.annotation, type) else None
+    return owner
+
+
+def _line(raw: Any, path: Path) -> int | None:
+    """The line of a setting, where the recipe was read from a file and not overridden."""
+    line = None
+    for key in path:
+        marks = getattr(raw, "lc", None)
+        positions = getattr(marks, "data", None) or {}
+        if key in positions:
+            line = positions[key][0] + 1
+        try:
+            raw = raw[key]
+        except (KeyError, IndexError, TypeError):
+            break
+    return line
