@@ -1,8 +1,17 @@
-"""Tiny random models of many families, built from configs: 4 blocks, width 32, 64 words, no network."""
+"""Tiny random models of many families, built from configs: 4 blocks, width 32, 64 words, no network.
+
+And what they are fed with: a tokenizer of whole words, rows of text for each problem, and their batches.
+"""
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -14,7 +23,12 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForSpeechSeq2Seq,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
+
+from luthier.component import Facts
+from luthier.tasks import Batch
+from luthier.tasks.text_classification import TextClassification
 
 Settings = dict[str, Any]
 
@@ -95,3 +109,72 @@ def tiny(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return build.from_config(config).eval()
+
+
+WORDS = [f"w{number}" for number in range(60)]
+LABELS = ("good", "neutral", "poor")
+PROBLEMS = ("single-label", "multi-label", "regression")
+
+
+def tokenizer(padding_side: str = "right", **settings: Any) -> PreTrainedTokenizerFast:
+    """`[CLS] text [SEP]`, with a pair `[CLS] text [SEP] pair [SEP]`; whole words, 64 in all."""
+    numbers = {word: number for number, word in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", *WORDS])}
+    words = Tokenizer(WordLevel(numbers, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    words.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, padding_side=padding_side, model_max_length=128, **special, **settings
+    )
+
+
+def texts(num_rows: int, *, longest: int = 20, seed: int = 0) -> list[str]:
+    """Texts of random words and very different lengths; row by row the same for the same seed."""
+    random = np.random.default_rng(seed)
+    return [" ".join(random.choice(WORDS, size=random.integers(1, longest + 1))) for _ in range(num_rows)]
+
+
+def rows(num_rows: int, problem: str = "single-label", *, longest: int = 20, seed: int = 0) -> Dataset:
+    """Rows with text and label; every label occurs among the first three."""
+    written = texts(num_rows, longest=longest, seed=seed)
+    random = np.random.default_rng((seed, 1))
+    if problem == "regression":
+        labels: list[Any] = random.normal(size=num_rows).tolist()
+    elif problem == "multi-label":
+        drawn = random.random((num_rows, 3)) < 0.4
+        labels = [
+            [LABELS[i]] if i < 3 else [name for name, on in zip(LABELS, d, strict=True) if on]
+            for i, d in enumerate(drawn)
+        ]
+    else:
+        labels = [LABELS[i] if i < 3 else LABELS[random.integers(3)] for i in range(num_rows)]
+    return Dataset.from_dict({"text": written, "label": labels})
+
+
+def separable(num_rows: int) -> Dataset:
+    """Rows whose one word tells their label."""
+    words = [WORDS[number % 3] for number in range(num_rows)]
+    return Dataset.from_dict({"text": [f"{w} {w}" for w in words], "label": [LABELS[WORDS.index(w)] for w in words]})
+
+
+def classification(problem: str = "single-label", **settings: Any) -> TextClassification:
+    """A resolved task over the three labels."""
+    task = TextClassification.model_validate({"problem": problem, **settings})
+    return task.resolve(Facts(train=rows(32, problem)))
+
+
+def batch(task: TextClassification, data: Dataset, *, padding_side: str = "right") -> Batch:
+    """All rows in one batch."""
+    processor = tokenizer(padding_side)
+    return task.collate(task.prepare(data, processor)[:], processor)
+
+
+def model_for(task: TextClassification, family: str = "bert", **settings: Any) -> PreTrainedModel:
+    """A tiny model with the task's head."""
+    configuration = task.configuration()
+    num_labels = configuration.pop("num_labels", len(task.labels))
+    return tiny(family, num_labels=num_labels, **configuration, **settings)

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luthier.api import load, tune
+    from luthier.api import load, train, tune
     from luthier.errors import LuthierError
     from luthier.recipe import Recipe
     from luthier.run import Run
@@ -17,11 +17,12 @@ _HOMES = {
     "Recipe": "luthier.recipe",
     "Run": "luthier.run",
     "load": "luthier.api",
+    "train": "luthier.api",
     "tune": "luthier.api",
 }
 
 __version__ = "0.1.0"
-__all__ = ["LuthierError", "Recipe", "Run", "load", "tune"]
+__all__ = ["LuthierError", "Recipe", "Run", "load", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,12 +25,12 @@ def tune(
 ) -> Run:
     """Fine-tune a model; each argument is a part of the recipe, as a component, a mapping, or its shortest form.
 
-    `model` and `data` may be plain names; `on_record` is called with every record of the log as it is written.
+    A plain name is enough for `model`, `data` (the training rows), `task` and `method`; `on_record` is called with every record of the log as it is written.
     Raises LuthierError.
     """
     raw: dict[str, Any] = {
-        "model": {"name": model} if isinstance(model, str) else model,
-        "data": {"train": data} if isinstance(data, str) else data,
+        "model": model,
+        "data": data,
         "task": task,
         "method": method,
         "output": str(output),

@@ -15,15 +15,17 @@ def train_recipe(
     recipe: str | None, overrides: Sequence[str], options: Mapping[str, str | None], *, overwrite: bool
 ) -> None:
     """Follow a recipe and show its records."""
-    if recipe is not None and "=" in recipe:  # no file, the first override stands in its place
-        recipe, overrides = None, [recipe, *overrides]
+    asked = list(overrides)
+    if recipe is not None and "=" in recipe:  # no file: the first override stands in its place
+        asked.insert(0, recipe)
+        recipe = None
     given = [f"{path}={value}" for path, value in options.items() if value is not None]
     if recipe is None and not {"model.name", "data.train", "task"} <= {g.partition("=")[0] for g in given}:
         raise RecipeError("train: give a recipe (luthier init writes one), or --model, --data and --task")
     from luthier import recipe as recipes
     from luthier.report.screen import Screen
 
-    asked = [*given, *overrides]
+    asked = [*given, *asked]
     chosen = recipes.parse("", asked, source="command line") if recipe is None else recipes.read(recipe, asked)
     from luthier.pipeline import follow
 
@@ -33,18 +35,19 @@ def train_recipe(
     screen.conclude(chosen.output)
 
 
-def write_recipe(path: Path, **options: str | None) -> None:
+def write_recipe(path: Path, *, model: str | None, data: str | None, task: str | None, method: str | None) -> None:
     """A commented recipe; nothing is overwritten."""
     if path.exists():
         raise RecipeError(f"{path}: exists; choose another name")
     from luthier.report.template import template
 
-    path.write_text(template(**options), encoding="utf-8")
+    path.write_text(template(model=model, data=data, task=task, method=method), encoding="utf-8")
     print(f"Wrote {path}. Next: luthier train {path}")
 
 
 def evaluate_run(folder: str, source: str, device: str) -> None:
     """Score other rows and print the table; the run stays as it is."""
+    from luthier.evaluation.score import as_json
     from luthier.report.screen import print_scores
     from luthier.run import Run
 
@@ -52,7 +55,7 @@ def evaluate_run(folder: str, source: str, device: str) -> None:
     scores, notes = run.evaluate(source, device=device)
     for note in notes:
         print(note)
-    print_scores({Path(source).name: scores})
+    print_scores({Path(source).name: as_json(scores)})
 
 
 def predict_with_run(folder: str, texts: Sequence[str], file: str | None, output: Path | None, device: str) -> None:

@@ -13,9 +13,17 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -57,10 +65,22 @@ class Component(BaseModel):
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
+    shorthand: ClassVar[str | None] = None
+    """The field that a plain word sets, where one stands for the whole component."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word_is_shorthand(cls, value: object) -> object:
+        return {cls.shorthand: value} if cls.shorthand is not None and isinstance(value, str) else value
+
     @field_validator("*", mode="before")
     @classmethod
-    def _lists_are_tuples(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
+    def _lists_are_tuples(cls, value: object, info: ValidationInfo) -> object:
+        """YAML's lists as tuples; where only a list is allowed, a single word is a list of one."""
+        if isinstance(value, list):
+            return tuple(value)
+        takes_a_list = get_origin(cls.model_fields[str(info.field_name)].annotation) is tuple
+        return (value,) if takes_a_list and isinstance(value, str) else value
 
     @classmethod
     def kind(cls) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 from datasets import Dataset
+from transformers import PreTrainedModel
 
 from luthier import export
 from luthier.component import Facts
@@ -24,6 +25,9 @@ from luthier.training.course import Material, course, evaluation_batch_size
 
 NUM_TRAIN_SCORED = 500
 """Training rows that are scored at the end, to see the gap to the validation rows."""
+
+CHOSEN = {"learning_rate", "precision", "device"}
+"""Settings whose `auto` is worth a line on the screen."""
 
 
 def follow(recipe: Recipe, *, overwrite: bool = False) -> Iterator[Record]:
@@ -46,8 +50,7 @@ def follow(recipe: Recipe, *, overwrite: bool = False) -> Iterator[Record]:
     recipe.method.apply(model, generator=torch.Generator().manual_seed(seed))
     run.write_recipe(recipe)
     run.write_json("environment.json", environment(recipe, splits))
-    num_trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    yield run.log("model", parameters=facts.num_parameters, trainable=num_trainable, device=device)
+    yield run.log("model", **_size(model), **recipe.training.model_dump(include=CHOSEN))
 
     prepared = {name: task.prepare(rows, processor) for name, rows in splits.named().items()}
     material = Material(model, processor, task, prepared["train"], prepared.get("validation"))
@@ -65,6 +68,12 @@ def follow(recipe: Recipe, *, overwrite: bool = False) -> Iterator[Record]:
 
     write_report(run)
     yield run.log("done", folder=str(run.folder))
+
+
+def _size(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters in all, and those that learn."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return {"parameters": sum(n for n, _ in sizes), "trainable": sum(n for n, learns in sizes if learns)}
 
 
 def _scored(prepared: dict[str, Dataset]) -> dict[str, Dataset]:

@@ -35,7 +35,7 @@ class Recipe(Component):
     """What is asked of the model."""
     method: Annotated[Method, Slot("methods")] = Field("full", validate_default=True)
     """What is learnt, and what stays frozen."""
-    training: Training = Training()
+    training: Training = Field(default_factory=Training)
     """How it is learnt."""
     output: str = "runs/run"
     """Folder of the run."""
@@ -119,8 +119,8 @@ def _override(raw: dict[str, Any], override: str) -> None:
     target = raw
     for key in parents:
         inner = target.get(key)
-        if isinstance(inner, str):  # `method: lora` is short for `method: {kind: lora}`
-            inner = {"kind": inner}
+        if isinstance(inner, str):
+            inner = {_shorthand(key): inner}
         elif inner is None:
             inner = {}
         elif not isinstance(inner, dict):
@@ -130,6 +130,12 @@ def _override(raw: dict[str, Any], override: str) -> None:
     if last == "kind" and target.get("kind") not in (None, text):
         target.clear()  # another kind has other settings
     target[last] = _load(text, override) if text else None
+
+
+def _shorthand(key: str) -> str:
+    """The setting that a plain word stands for: `model: x` is `model: {name: x}`, `method: lora` is its kind."""
+    part = Recipe.model_fields[key].annotation if key in Recipe.model_fields else None
+    return part.shorthand or "kind" if isinstance(part, type) and issubclass(part, Component) else "kind"
 
 
 def _plain(value: Any) -> Any:

@@ -93,7 +93,13 @@ def _words(items: list[dict[str, Any]], path: Path, root: type[Component], raw: 
 
 
 def _wanted(item: dict[str, Any]) -> str:
-    message = str(item["msg"]).removeprefix("Input ")
+    message = (
+        str(item["msg"])
+        .removeprefix("Input ")
+        .partition(" or instance of ")[0]
+        .replace("tuple", "list")
+        .replace("dictionary", "mapping")
+    )
     return message[0].lower() + message[1:] if message else "is not understood"
 
 

@@ -38,15 +38,17 @@ class Run:
 
     @classmethod
     def create(cls, folder: str | Path, *, overwrite: bool = False) -> Self:
-        """A fresh folder.
+        """A fresh folder; one whose run broke before its first step is made anew.
 
         Raises RunError where it exists and is not to be overwritten, or holds something that is no run.
         """
         path = Path(folder)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not overwrite:
+            is_run = (path / "log.jsonl").is_file()
+            took_a_step = is_run and any(record["event"] == "step" for record in cls(path).records)
+            if not overwrite and (took_a_step or not is_run):
                 raise RunError(f"{folder}: exists; choose another output, or say --overwrite")
-            if not (path / "log.jsonl").is_file():
+            if not is_run:
                 raise RunError(f"{folder}: is no run of Luthier's, so it is not overwritten; choose another output")
             shutil.rmtree(path)
         try:

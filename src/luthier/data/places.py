@@ -25,6 +25,15 @@ def locate(name: str, *, where: str, error: type[LuthierError]) -> Path | None:
     return None
 
 
+def public_name(name: str) -> str:
+    """A name as others may read it: a hub id or package name as it is, of a path only its last part."""
+    if name.startswith(PACKAGE):
+        return name
+    path = Path(name).expanduser()
+    is_path = path.exists() or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
+    return path.resolve().name if is_path else name
+
+
 def _inside_package(name: str, where: str, error: type[LuthierError]) -> Path:
     """The package is found and never imported: some run code, print or load models when imported."""
     package, _, inside = name.removeprefix(PACKAGE).partition("/")

@@ -1,6 +1,6 @@
 """The settings that say where a run's rows come from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 class DataSource(Component):
     """Files, a folder of class folders, a hub id or `package:NAME/PATH` for each split."""
+
+    shorthand: ClassVar[str] = "train"
 
     train: str
     """Training rows: CSV, TSV or JSONL file, folder of class folders of .txt files, hub id, or package:NAME/PATH."""

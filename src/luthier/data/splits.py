@@ -62,7 +62,7 @@ def read_rows(data: DataSource, source: str, split: str, columns: Sequence[Colum
                 f"{where}: {len(problems)} of {len(good) + len(problems)} rows cannot be used:\n{listed}\n"
                 "Mend them, or leave them out with data.bad_rows=skip"
             )
-        notes.append(f"{split}: {len(problems)} rows skipped:\n{listed}")
+        notes.append(f"{split}: {len(problems)} of {len(good) + len(problems)} rows skipped:\n{listed}")
     if not good:
         raise DataError(f"{where}: {source} holds no rows")
     kept = list({_key(row): row for row in reversed(good)}.values())[::-1]

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from luthier.data.places import public_name
 from luthier.errors import MethodError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -34,7 +35,7 @@ def save(model: PreTrainedModel, folder: Path, settings: dict[str, Any], held_as
     tensors = {_to_peft(name, layers, held_as): tensor for name, tensor in learnt.items()}
     whole = {name.partition(".")[0] for name in learnt if name.rpartition(".")[0] in _heads(model)}
     config = {
-        "base_model_name_or_path": model.config._name_or_path,
+        "base_model_name_or_path": public_name(model.config._name_or_path),
         "task_type": next((t for end, t in TASK_TYPES.items() if type(model).__name__.endswith(end)), None),
         "target_modules": layers,
         "modules_to_save": sorted(whole) or None,

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from luthier.component import Facts
+from luthier.errors import MethodError
 from luthier.methods import Method, _peft
 from luthier.models.anatomy import linear_sizes
 from luthier.models.selectors import select, select_linears
@@ -100,6 +101,10 @@ class Lora(Method):
     @contextmanager
     def off(self, model: PreTrainedModel) -> Iterator[None]:
         """The frozen base with the learnt head; the updates are left out."""
+        if self.bias != "none":
+            raise MethodError(
+                f"method: lora with bias={self.bias} changes the base model itself; it cannot be switched off"
+            )
         updates = [update for _, update in updates_of(model)]
         for update in updates:
             update.on = False

@@ -9,14 +9,13 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from luthier.data.places import PACKAGE, locate
+from luthier.data.places import locate
 from luthier.errors import ModelError
 from luthier.models.source import ModelSource
 
@@ -64,11 +63,6 @@ def _place(source: ModelSource) -> str:
 def _attention(asked: str, device: str) -> str | None:
     """On a CPU the plain matrix products beat the fused kernel for rows of a sentence or a page."""
     return asked if asked != "auto" else "eager" if device == "cpu" else None
-
-
-def describe_name(name: str) -> str:
-    """A model's name without the path of this machine."""
-    return name if name.startswith(PACKAGE) or not Path(name).exists() else Path(name).resolve().name
 
 
 @contextlib.contextmanager

@@ -1,12 +1,14 @@
 """The settings that say which pretrained model a run starts from."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from luthier.component import Component
 
 
 class ModelSource(Component):
     """A pretrained model: where it is, and how it is held."""
+
+    shorthand: ClassVar[str] = "name"
 
     name: str
     """Hub id, folder, or package:NAME/PATH."""

@@ -19,13 +19,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.component import Facts
 from luthier.data.columns import Column
-from luthier.errors import DataError
+from luthier.errors import DataError, RecipeError
 from luthier.models import forward
 from luthier.tasks import Batch, Loss, Prediction, Task
 from luthier.tasks._labels import as_labels, as_number, guess_problem, in_order, number_of, require_usable
 
 LONGEST = 512
 """Tokens that `max_length: auto` never goes beyond: attention's cost grows with the square."""
+
+UNUSED = {
+    "single-label": ("label_separator", "threshold"),
+    "regression": ("label_separator", "threshold", "labels", "label_smoothing", "class_weights"),
+}
+"""Settings that would change nothing."""
 
 
 class TextClassification(Task):
@@ -75,8 +81,9 @@ class TextClassification(Task):
             return self
         values = [as_labels(value, self.label_separator) for value in facts.train["label"]]
         problem = guess_problem(values) if self.problem == "auto" else self.problem
+        self._refuse_unused(problem)
         if problem == "regression":
-            return self.model_copy(update={"problem": problem, "labels": (), "class_weights": "none"})
+            return self.model_copy(update={"problem": problem, "labels": ()})
         counts = Counter(label for labels in values for label in labels)
         labels = in_order(counts) if self.labels == "auto" else self.labels
         require_usable(labels, counts, problem)
@@ -143,7 +150,8 @@ class TextClassification(Task):
         return {"label": self.labels[int(prediction.value)], "score": max(prediction.scores), "scores": scores}
 
     def _logits(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, "batch labels"]:
-        return forward.head(model, forward.hidden(model, batch.inputs), batch.inputs).float()
+        logits = forward.head(model, forward.hidden(model, batch.inputs), batch.inputs)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _decide(self, logits: Float[Tensor, "batch labels"]) -> tuple[list[Any], list[tuple[float, ...]]]:
         """Each row's answer, and each label's probability."""
@@ -170,6 +178,11 @@ class TextClassification(Task):
         total = F.cross_entropy(logits, targets, weights, reduction="none", label_smoothing=smoothing)
         return Loss(total, torch.ones_like(total) if weights is None else weights[targets])
 
+    def _refuse_unused(self, problem: str) -> None:
+        for name in UNUSED.get(problem, ()):
+            if getattr(self, name) not in (type(self).model_fields[name].default, ()):
+                raise RecipeError(f"task.{name}: means nothing for a {problem} problem; leave it out")
+
     def _target(self, value: Any) -> int | float | list[float]:
         """A label as the loss wants it: its number, a number, or a 0 / 1 for each label."""
         if self.problem == "regression":
@@ -177,4 +190,6 @@ class TextClassification(Task):
         numbers = [number_of(label, self.labels) for label in as_labels(value, self.label_separator)]
         if self.problem == "multi-label":
             return [float(i in numbers) for i in range(len(self.labels))]
+        if len(numbers) != 1:
+            raise DataError(f"data: a row has {len(numbers)} labels, {value!r}, but this is a single-label problem")
         return numbers[0]

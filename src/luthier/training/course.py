@@ -3,6 +3,7 @@
 All that surrounds the one loop, as one generator of records; whoever follows it logs and shows them.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def _epoch_ends(batching: Batching, settings: Training) -> list[int]:
         return ends[1:]
     assert settings.epochs is not None
     lengths = [len(batching.epoch(number)) for number in range(math.ceil(settings.epochs))]
-    ends = np.cumsum(lengths).tolist()
+    ends = list(itertools.accumulate(lengths))
     ends[-1] -= math.floor(lengths[-1] * (len(lengths) - settings.epochs))
     return ends
 

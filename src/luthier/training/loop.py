@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from luthier.methods import Method
 from luthier.models.device import arithmetic
+from luthier.models.dropout import fast_dropout
 from luthier.tasks import Batch, Task
 from luthier.training.settings import Training
 
@@ -94,16 +95,16 @@ def _backward(
     scaler: torch.amp.GradScaler,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of the summed loss to every parameter; -> the sum and the count over all rows."""
-    total = torch.zeros((), device=model.device)
-    count = torch.zeros((), device=model.device)
+    totals, counts = [], []
     for batch in micro_batches:
-        with arithmetic(settings.device, settings.precision):
-            loss = task.loss(model, batch.to(model.device))
-        summed = loss.total.sum()
-        scaler.scale(summed).backward()
-        total += summed.detach()
-        count += loss.count.sum()
-    return total, count
+        with fast_dropout(settings.device):
+            with arithmetic(settings.device, settings.precision):
+                loss = task.loss(model, batch.to(model.device))
+            summed = loss.total.sum()
+            scaler.scale(summed).backward()
+        totals.append(summed.detach())
+        counts.append(loss.count.sum())
+    return torch.stack(totals).sum(), torch.stack(counts).sum()
 
 
 @torch.no_grad()

@@ -18,7 +18,8 @@ class Mse(Metric):
 
     def rows(self, predictions: Sequence[Prediction], references: Sequence[Reference]) -> Float[ndarray, " rows"]:
         predicted, true = np.array([p.value for p in predictions], float), np.asarray(references, float)
-        return np.square(predicted - true)
+        squared: Float[ndarray, " rows"] = np.square(predicted - true)
+        return squared
 
     def value(self, stats: Float[ndarray, " rows"]) -> float:
         return float(np.mean(stats))

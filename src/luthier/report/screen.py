@@ -1,0 +1,132 @@
+"""A run on the screen: a progress bar in a terminal, plain lines elsewhere, the scores as a table at the end."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from luthier.run import Record, Run
+
+Scores = Mapping[str, Mapping[str, float | None]]
+
+
+class Screen:
+    """Shows the records of a run as they come."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        columns = (
+            "[bold]train",
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}"),
+        )
+        self.progress = Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
+        self.bar = self.progress.add_task("train", total=None, now="", visible=False)
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def show(self, record: Record) -> None:
+        """One record; kinds that have nothing for the screen are passed over."""
+        shown = {
+            "progress": self._progress,
+            "data": self._data,
+            "model": self._model,
+            "step": self._step,
+            "evaluation": self._evaluation,
+            "trained": self._trained,
+            "self-check": self._self_check,
+        }.get(record["event"])
+        if shown is not None:
+            shown(record)
+
+    def conclude(self, folder: str) -> None:
+        """The scores, what was saved where, and what to do next."""
+        run = Run.open(folder)
+        print_scores(run.metrics, self.console)
+        model = run.model_folder if run.model_folder.is_dir() else run.adapter_folder
+        self.console.print(f"model     {model}")
+        self.console.print(f"report    {run.folder / 'report.html'}")
+        self.console.print(f'next      luthier predict {run.folder} "a text of your own"')
+
+    def _progress(self, record: Record) -> None:
+        self.progress.update(self.bar, completed=record["step"], total=record["num_steps"], visible=True)
+
+    def _data(self, record: Record) -> None:
+        for note in record["notes"]:
+            self._line("note", note)
+        self._line("data", ", ".join(f"{count:,} {name}" for name, count in record["rows"].items()))
+
+    def _model(self, record: Record) -> None:
+        share = record["trainable"] / record["parameters"]
+        self._line("model", f"{record['trainable']:,} of {record['parameters']:,} parameters learn ({share:.2%})")
+        self._line(
+            "settings", f"learning rate {record['learning_rate']:g}, {record['precision']} on {record['device']}"
+        )
+
+    def _step(self, record: Record) -> None:
+        memory = record["peak_bytes"] / 2**30
+        now = f"loss {record['loss']:.4f}  {record['tokens_per_s']:,.0f} tokens/s  {memory:.1f} GiB"
+        self.progress.update(self.bar, now=now)
+        if not self.console.is_terminal:
+            self._line(f"{record['step']}/{record['num_steps']}", f"{now}  {record['remaining_s']:,.0f} s left")
+
+    def _evaluation(self, record: Record) -> None:
+        scores = {key: value for key, value in record.items() if key not in ("event", "time", "step", "best")}
+        told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        self._line("evaluate", f"step {record['step']}  {told}{'  (best so far)' if record['best'] else ''}")
+
+    def _trained(self, record: Record) -> None:
+        told = f"{record['steps']} steps, {record['tokens']:,} tokens in {record['duration_s']:,.0f} s"
+        self._line("trained", f"{told}; {record['padding']:.1%} of what was computed was padding")
+
+    def _self_check(self, record: Record) -> None:
+        self._line(
+            "check", f"loaded again in a fresh process: {record['rows']} answers equal to {record['difference']:.1g}"
+        )
+
+    def _line(self, what: str, told: str) -> None:
+        self.console.print(f"[bold]{what:<9}[/] ", end="")
+        self.console.print(told, markup=False)
+
+
+def print_scores(splits: Mapping[str, Scores], console: Console | None = None) -> None:
+    """A table: a row a metric, a column a split, each value with its 95 % interval."""
+    table = Table("", *splits, title="Scores [95 % interval]", title_justify="left", box=None, pad_edge=False)
+    for metric in next(iter(splits.values())):
+        table.add_row(metric, *(_interval(scores[metric]) for scores in splits.values()))
+    (console or Console(highlight=False)).print(table)
+
+
+def print_runs(runs: Sequence[Run]) -> None:
+    """A line a run: folder, method, its first metric on each split."""
+    table = Table("run", "method", "metric", "validation", "test", "trained", box=None, pad_edge=False)
+    for run in runs:
+        table.add_row(*_summary(run))
+    Console(highlight=False).print(table)
+
+
+def _summary(run: Run) -> tuple[str, ...]:
+    records: dict[str, Record] = {record["event"]: record for record in run.records}
+    if "done" not in records:
+        return (str(run.folder), "", "", "", "", "not finished")
+    splits = run.metrics
+    first = next(iter(next(iter(splits.values()))))
+    values = (_interval(splits[name][first]) if name in splits else "" for name in ("validation", "test"))
+    duration = f"{records['trained']['duration_s']:,.0f} s"
+    return (str(Path(run.folder)), run.recipe.method.kind(), first, *values, duration)
+
+
+def _interval(score: Mapping[str, Any]) -> str:
+    if score["value"] is None:
+        return "not defined"
+    return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"

@@ -1,0 +1,45 @@
+"""Every kind of every group, found as a recipe would find it: a new file is tested by itself."""
+
+from typing import Any
+
+from luthier.component import GROUPS, Component, find, names
+
+KINDS = [(group, kind) for group in GROUPS for kind in names(group)]
+
+NEEDED: dict[tuple[str, str], dict[str, Any]] = {}
+"""Settings of kinds that have one without a default: `{("methods", "prefix"): {"length": 4}}`."""
+
+VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
+    ("methods", "lora"): [
+        {"rank": 4, "bias": "targets", "rank_stabilized": True, "targets": ["attention"]},
+    ],
+    ("methods", "partial"): [{"train": ["head", "last-2", "norm"]}],
+    ("schedules", "cosine"): [{"floor": 0.1, "warmup": 0.0}],
+    ("optimizers", "sgd"): [{"momentum": 0.0}],
+}
+"""Settings that change much, tested beside the usual ones."""
+
+
+def make(group: str, kind: str) -> Any:
+    """A kind's component with no more settings than it needs."""
+    return find(group, kind).model_validate(NEEDED.get((group, kind), {}))
+
+
+def all_of(group: str) -> list[Any]:
+    """Every kind of a group, made with no more settings than it needs, and its variants."""
+    return [
+        component
+        for kind in names(group)
+        for component in [
+            make(group, kind),
+            *(find(group, kind).model_validate(settings) for settings in VARIANTS.get((group, kind), [])),
+        ]
+    ]
+
+
+def kind_of(component: object) -> str | None:
+    """A test's name for a component: its kind, and what was set."""
+    if not isinstance(component, Component):
+        return None
+    said = component.model_dump(exclude_defaults=True)
+    return "-".join([component.kind(), *(str(value).replace(" ", "") for value in said.values())])
