@@ -72,8 +72,7 @@ def difference(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize(
     ("family", "problem"),
-    [*(("bert", problem) for problem in PROBLEMS), ("gpt2", "single-label"), ("llama", "single-label")]
-    + [("t5", "single-label")],
+    [*(("bert", problem) for problem in PROBLEMS), *((family, "single-label") for family in ("gpt2", "llama", "t5"))],
 )
 def test_accumulated_gradients_are_those_of_the_big_batch(
     family: str, problem: str, dtype: torch.dtype, tolerance: float, parts: int

@@ -1,5 +1,6 @@
 """Columns: what a task needs in a row, and which of a file's columns serves."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,11 +23,20 @@ class Column:
         """What is wrong with a value, in words; None where nothing is."""
         if value is None or value == "":
             return f"{self.name} is empty"
+        if isinstance(value, float) and math.isnan(value):
+            return f"{self.name} is no number"
+        if not self.text and not _is_plain(value):
+            return f"{self.name} is {value!r}; it must be text, a number, or a list of them"
         if self.text and not isinstance(value, str):
             return f"{self.name} is {value!r}, which is no text"
         if self.text and not str(value).strip():
             return f"{self.name} is blank"
         return None
+
+
+def _is_plain(value: object) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(each, str | int | float) for each in values)
 
 
 def match(found: Iterable[str], wanted: Sequence[Column], given: Mapping[str, str], *, where: str) -> dict[str, str]:
@@ -38,18 +48,19 @@ def match(found: Iterable[str], wanted: Sequence[Column], given: Mapping[str, st
     chosen: dict[str, str] = {}
     for name, theirs in given.items():
         if name not in {w.name for w in wanted}:
-            known = ", ".join(w.name for w in wanted)
-            raise DataError(f"data.columns: this task reads no column {name}; it reads {known}")
+            known = [w.name for w in wanted]
+            near = did_you_mean(name, known) or f"; it reads {', '.join(known)}"
+            raise DataError(f"data.columns: this task reads no column {name}{near}")
         if theirs not in found:
-            near = did_you_mean(theirs, found)
-            raise DataError(f"data.columns.{name}: {where} has no column {theirs}{near}; it has {_listed(found)}")
+            near = did_you_mean(theirs, found) or f"; it has {_listed(found)}"
+            raise DataError(f"data.columns.{name}: {where} has no column {theirs}{near}")
         chosen[name] = theirs
     for column in wanted:
         if column.name in chosen:
             continue
         usable = [f for f in found if f not in chosen.values()]
         for name in (column.name, *column.aliases):
-            hits = [f for f in usable if f.lower() == name.lower()]
+            hits = [f for f in usable if f == name] or [f for f in usable if f.lower() == name.lower()]
             if hits:
                 chosen[column.name] = hits[0]
                 break

@@ -1,6 +1,7 @@
 """Where a name leads: a path on disk, a file inside an installed package, or nowhere yet (a hub id)."""
 
 import importlib.util
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from luthier.errors import LuthierError, did_you_mean
@@ -34,11 +35,21 @@ def public_name(name: str) -> str:
     return path.resolve().name if is_path else name
 
 
+def _spec(package: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(package) if package.isidentifier() else None
+    except ValueError:  # __main__ has none
+        return None
+
+
 def _inside_package(name: str, where: str, error: type[LuthierError]) -> Path:
     """The package is found and never imported: some run code, print or load models when imported."""
     package, _, inside = name.removeprefix(PACKAGE).partition("/")
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    spec = _spec(package)
     if spec is None or not spec.submodule_search_locations:
+        imported_as = package.replace("-", "_")
+        if imported_as != package and _spec(imported_as) is not None:
+            raise error(f"{where}: no package {package} is installed here; did you mean {PACKAGE}{imported_as}?")
         raise error(f"{where}: no package {package} is installed here (pip install {package.replace('_', '-')})")
     root = Path(next(iter(spec.submodule_search_locations))).resolve()
     path = (root / inside).resolve()

@@ -3,8 +3,10 @@
 Files are read by the standard library rather than in bulk, so that every complaint can name its line.
 """
 
+import codecs
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,21 +31,24 @@ def read(source: str, split: str, *, encoding: str, where: str) -> Iterator[Plac
     if path is None:
         return _hub(source, split, where)
     if path.is_dir():
-        return _class_folders(path, encoding, where)
+        return _class_folders(path, _skipping_mark(encoding), where)
     readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         near = did_you_mean(path.suffix, readers)
         raise DataError(f"{where}: cannot read {path.name}; known formats: {', '.join(readers)}{near}")
-    return reader(path, encoding)
+    return reader(path, _skipping_mark(encoding))
 
 
 def _csv(path: Path, encoding: str) -> Iterator[Placed]:
     csv.field_size_limit(LARGEST_FIELD)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
+    with path.open(encoding=encoding, newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter, restkey="", strict=True)
         try:
+            twice = next((n for n, times in Counter(reader.fieldnames or ()).items() if n and times > 1), None)
+            if twice is not None:
+                raise DataError(f"{path.name}:1: two columns are called {twice}")
             for row in reader:
                 place = f"{path.name}:{reader.line_num}"
                 if "" in row and isinstance(row[""], list):
@@ -53,9 +58,9 @@ def _csv(path: Path, encoding: str) -> Iterator[Placed]:
                 else:
                     yield place, row
         except csv.Error as error:
-            raise DataError(f"{path.name}:{reader.line_num}: is no CSV from here on: {error}") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path.name}:{reader.line_num + 1}: {_undecodable(error)}") from error
+            raise DataError(f"{path.name}:{reader.reader.line_num}: is no CSV from here on: {error}") from error
+        except UnicodeDecodeError:
+            raise DataError(_first_undecodable(path, encoding)) from None
 
 
 def _jsonl(path: Path, encoding: str) -> Iterator[Placed]:
@@ -66,7 +71,7 @@ def _jsonl(path: Path, encoding: str) -> Iterator[Placed]:
                 row = json.loads(line.decode(encoding)) if line.strip() else None
             except UnicodeDecodeError as error:
                 yield place, _undecodable(error)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 yield place, f"is no JSON: {error}"
             else:
                 if isinstance(row, dict):
@@ -106,6 +111,21 @@ def _hub(source: str, split: str, where: str) -> Iterator[Placed]:
         for column, known in label_names.items():
             row[column] = known[row[column]] if row[column] >= 0 else None
         yield f"{source}:{number}", row
+
+
+def _skipping_mark(encoding: str) -> str:
+    """UTF-8 that leaves out the mark some editors put at a file's beginning."""
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+
+
+def _first_undecodable(path: Path, encoding: str) -> str:
+    """Where a file cannot be decoded; files are read in large pieces, so that the reader itself cannot tell."""
+    try:
+        path.read_bytes().decode(encoding)
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].decode(encoding).count("\n") + 1
+        return f"{path.name}:{line}: {_undecodable(error)}"
+    raise AssertionError(f"{path} could not be decoded, and now it can")
 
 
 def _undecodable(error: UnicodeDecodeError) -> str:

@@ -1,8 +1,9 @@
 """The settings that say where a run's rows come from."""
 
+import codecs
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from luthier.component import Component
 
@@ -28,3 +29,12 @@ class DataSource(Component):
     """What happens to rows that cannot be used: fail lists them and stops, skip lists them and goes on."""
     encoding: str = "utf-8"
     """Encoding of text files."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _exists(cls, encoding: str) -> str:
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise ValueError(f"no encoding is called {encoding}; utf-8, utf-16, latin-1 and cp1252 are usual") from None
+        return encoding

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow
 from datasets import Dataset
 
 from luthier.data.columns import Column, match
@@ -64,12 +65,17 @@ def read_rows(data: DataSource, source: str, split: str, columns: Sequence[Colum
             )
         notes.append(f"{split}: {len(problems)} of {len(good) + len(problems)} rows skipped:\n{listed}")
     if not good:
-        raise DataError(f"{where}: {source} holds no rows")
-    kept = list({_key(row): row for row in reversed(good)}.values())[::-1]
+        raise DataError(f"{where}: {source} holds no rows{' that can be used' if problems else ''}")
+    kept = list({_key(row): row for row in good}.values())
     if data.duplicates == "drop" and len(kept) < len(good):
         notes.append(f"{split}: {len(good) - len(kept)} of {len(good)} rows repeat another one and were dropped")
         good = kept
-    return Dataset.from_list(good)
+    try:
+        return Dataset.from_list(good)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+        raise DataError(
+            f"{where}: values of one column must be alike, all text, all numbers or all lists: {error}"
+        ) from error
 
 
 def _sift(
@@ -112,13 +118,14 @@ def _cut(rows: Dataset, share: float, *, seed: int, where: str) -> tuple[Dataset
 
 
 def _strata(labels: Sequence[Any] | None, num_cut: int) -> list[Any] | None:
-    """The labels, where a stratified cut is possible: few kinds, each at least twice."""
+    """The labels, where a stratified cut is possible: each kind at least twice, and room for all on both sides."""
     if labels is None or isinstance(labels[0], list):
         return None
     counts: dict[Any, int] = {}
     for label in labels:
         counts[label] = counts.get(label, 0) + 1
-    return list(labels) if min(counts.values()) >= 2 and len(counts) <= num_cut else None
+    room = min(num_cut, len(labels) - num_cut)
+    return list(labels) if min(counts.values()) >= 2 and len(counts) <= room else None
 
 
 def _leaks(splits: Splits) -> list[str]:

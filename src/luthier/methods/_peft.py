@@ -24,8 +24,14 @@ TASK_TYPES = {
     "ForCausalLM": "CAUSAL_LM",
     "ForConditionalGeneration": "SEQ_2_SEQ_LM",
 }
-UNREAD = ("use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules", "target_parameters")
+UNREAD = (
+    *("use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules", "target_parameters"),
+    *("lora_bias", "layer_replication", "trainable_token_indices", "alora_invocation_tokens", "use_qalora"),
+    *("use_bdlora", "arrow_config", "kasa_config", "monteclora_config", "velora_config", "init_lora_weights"),
+)
 """Settings of PEFT that change the result and that Luthier does not read."""
+HARMLESS_STARTS = (True, False, "gaussian", "eva", "orthogonal")
+"""Values of init_lora_weights that leave the base as it is; pissa, olora and others change its weights."""
 
 
 def save(model: PreTrainedModel, folder: Path, settings: dict[str, Any], held_as: str) -> None:
@@ -55,7 +61,9 @@ def load(model: PreTrainedModel, folder: Path, held_as: str) -> None:
     """
     layers = [name for name, module in model.named_modules() if hasattr(module, held_as)]
     expected = {_to_peft(n, layers, held_as): n for n, p in model.named_parameters() if p.requires_grad}
-    tensors = load_file(folder / WEIGHTS)
+    # With bias=all, PEFT writes a head's bias under three names and reads the plain one.
+    copies = (".original_module.", ".modules_to_save.")
+    tensors = {k: t for k, t in load_file(folder / WEIGHTS).items() if not any(copy in k for copy in copies)}
     odd = sorted(tensors.keys() ^ expected.keys())
     if odd:
         side = "has" if odd[0] in tensors else "lacks"
@@ -74,6 +82,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MethodError(f"{folder}: holds no {CONFIG}")
     config = json.loads(path.read_text())
+    if config.get("init_lora_weights") in HARMLESS_STARTS:
+        del config["init_lora_weights"]
     unread = [name for name in UNREAD if config.get(name)]
     if config.get("peft_type") != "LORA" or unread:
         found = ", ".join(unread) or f"peft_type {config.get('peft_type')}"

@@ -40,11 +40,14 @@ def hidden(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
 def head(model: PreTrainedModel, answer: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
     """The model's logits, given what its base answered for these inputs."""
     base = _base(model)
+    own = vars(base).get("forward")  # accelerate gives modules one
     base.forward = lambda *args, **kwargs: answer
     try:
         logits = model(**inputs).logits
     finally:
         del base.forward
+        if own is not None:
+            base.forward = own
     assert isinstance(logits, torch.Tensor)
     return logits
 

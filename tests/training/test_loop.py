@@ -1,0 +1,76 @@
+"""The loop itself: what a step tells, and what a group of parameters asks of it."""
+
+import itertools
+
+import pytest
+import torch
+
+from luthier.methods import Group
+from luthier.methods.full import Full
+from luthier.training.loop import TrainState, train
+from luthier.training.settings import Training
+from tests.tiny import batch, classification, model_for, rows
+from tests.training.courses import events, material, run
+
+TASK = classification()
+SETTINGS = Training(
+    steps=4, learning_rate=0.1, device="cpu", precision="fp32", schedule={"kind": "constant", "warmup": 0.5}
+)
+
+
+def test_a_step_tells_its_loss_before_the_update_and_its_rate() -> None:
+    model, made = model_for(TASK), batch(TASK, rows(8))
+    loss = TASK.loss(model, made)
+    state = TrainState.start(model, Full(), SETTINGS, 4)
+    model.train = lambda mode=True: model  # no dropout, so that the loss can be computed beside
+    steps = list(train(model, TASK, [[made]] * 4, SETTINGS, state))
+    assert steps[0].loss.item() == pytest.approx((loss.total.sum() / loss.count.sum()).item())
+    assert [step.number for step in steps] == [1, 2, 3, 4]
+    assert [step.learning_rate for step in steps] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, 0.1])
+
+
+def test_the_state_counts_rows_tokens_and_padding() -> None:
+    model, made = model_for(TASK), batch(TASK, rows(8))
+    state = TrainState.start(model, Full(), SETTINGS, 4)
+    list(train(model, TASK, [[made, made]] * 3, SETTINGS, state))
+    assert (state.step, state.num_rows) == (3, 48)
+    assert (state.num_tokens, state.num_padding) == (6 * made.num_tokens, 6 * made.num_padding)
+
+
+def test_it_ends_at_the_horizon_though_batches_go_on() -> None:
+    model, made = model_for(TASK), batch(TASK, rows(4))
+    state = TrainState.start(model, Full(), SETTINGS, 4)
+    assert len(list(train(model, TASK, itertools.repeat([made]), SETTINGS, state))) == 4
+
+
+def test_a_group_learns_at_its_own_pace_and_from_its_own_step() -> None:
+    class Slow(Full):
+        def groups(self, model):
+            body, head = list(model.bert.parameters()), list(model.classifier.parameters())
+            return [Group(tuple(body), learning_rate_scale=0.5, starts_at_step=2), Group(tuple(head))]
+
+    model, made = model_for(TASK), batch(TASK, rows(8))
+    state = TrainState.start(model, Slow(), SETTINGS, 4)
+    body, rates, moved = model.bert.embeddings.word_embeddings.weight, [], []
+    for _ in train(model, TASK, [[made]] * 4, SETTINGS, state):
+        rates.append([group["lr"] for group in state.optimizer.param_groups])
+        moved.append(body.detach().clone())
+    assert rates[1:3] == [[0.0, pytest.approx(0.2 / 3)], [pytest.approx(0.05), pytest.approx(0.1)]]
+    assert torch.equal(moved[0], moved[1])
+    assert not torch.equal(moved[1], moved[2])
+
+
+def test_gradients_are_gone_after_a_step() -> None:
+    model, made = model_for(TASK), batch(TASK, rows(4))
+    for _ in train(model, TASK, [[made]] * 2, SETTINGS, TrainState.start(model, Full(), SETTINGS, 4)):
+        assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_run_in_micro_batches_ends_where_the_run_in_whole_batches_ends() -> None:
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    losses = []
+    for accumulation in (1, 3):
+        given = {"steps": 6, "log_every": 1, "accumulation": accumulation, "optimizer": {"kind": "sgd"}}
+        losses.append([r["loss"] for r in events(run(material(**still), **given), "step")])
+    assert losses[0][-1] != pytest.approx(losses[0][0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
