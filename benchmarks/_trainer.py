@@ -49,6 +49,7 @@ def train(
     settings: dict[str, Any],
     *,
     batch_size: int,
+    accumulation: int,
     learning_rate: float,
     epochs: int,
     seed: int,
@@ -58,7 +59,8 @@ def train(
     arguments = TrainingArguments(
         output_dir="/tmp/luthier-benchmark",
         num_train_epochs=epochs,
-        per_device_train_batch_size=batch_size,
+        per_device_train_batch_size=batch_size // accumulation,
+        gradient_accumulation_steps=accumulation,
         learning_rate=learning_rate,
         weight_decay=0.01,
         warmup_steps=0.06,

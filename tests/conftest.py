@@ -1,6 +1,11 @@
-"""What every test has: hubs that are never asked, and all kinds of every group."""
+"""What holds for every test: no hub is ever asked, and no test depends on chance or on a machine's speed."""
 
 import os
 
+import hypothesis
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+hypothesis.settings.register_profile("luthier", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("luthier")

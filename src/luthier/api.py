@@ -25,7 +25,8 @@ def tune(
 ) -> Run:
     """Fine-tune a model; each argument is a part of the recipe, as a component, a mapping, or its shortest form.
 
-    A plain name is enough for `model`, `data` (the training rows), `task` and `method`; `on_record` is called with every record of the log as it is written.
+    A plain name is enough for `model`, `data` (the training rows), `task` and `method`. `on_record` is called with
+    every record of the log as it is written.
     Raises LuthierError.
     """
     raw: dict[str, Any] = {

@@ -21,7 +21,7 @@ from luthier.models.load import load_model, load_processor
 from luthier.recipe import Recipe
 from luthier.report.write import write_report
 from luthier.run import Record, Run, answer
-from luthier.training.course import Material, course, evaluation_batch_size
+from luthier.training.course import Material, course
 
 NUM_TRAIN_SCORED = 500
 """Training rows that are scored at the end, to see the gap to the validation rows."""
@@ -85,9 +85,8 @@ def _scored(prepared: dict[str, Dataset]) -> dict[str, Dataset]:
 
 def _judge(run: Run, recipe: Recipe, material: Material, name: str, rows: Dataset) -> Record:
     """Score a split, add it to metrics.json, and keep its predictions beside."""
-    task, settings = material.task, recipe.training
-    size, precision = evaluation_batch_size(settings), settings.precision
-    predictions = predict(material.model, task, rows, material.processor, batch_size=size, precision=precision)
+    task = material.task
+    predictions = predict(material.model, task, rows, material.processor, **recipe.training.evaluation())
     targets = rows["target"][:]
     scores = score(metrics_of(task.metrics), predictions, targets)
     run.add_scores(name, as_json(scores))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from luthier.component import Component, Facts, Slot
 from luthier.data.source import DataSource
@@ -69,7 +70,7 @@ def parse(text: str, overrides: Sequence[str] = (), *, source: str = "recipe") -
         raw = {}
     if not isinstance(raw, dict):
         raise RecipeError(f"{source}: a recipe is a mapping (model: ..., data: ..., task: ...), not {raw!r}")
-    for override in overrides:
+    for override in sorted(overrides, key=_depth):
         _override(raw, override)
     return check(raw, source)
 
@@ -130,6 +131,14 @@ def _override(raw: dict[str, Any], override: str) -> None:
     if last == "kind" and target.get("kind") not in (None, text):
         target.clear()  # another kind has other settings
     target[last] = _load(text, override) if text else None
+    marks: Any = getattr(target, "lc", None)
+    if marks is not None and marks.data:
+        marks.data.pop(last, None)  # it stands in no line of the file any more
+
+
+def _depth(override: str) -> int:
+    """Kinds before their settings, in whatever order they were typed: another kind drops the old one's settings."""
+    return override.partition("=")[0].removesuffix(".kind").count(".")
 
 
 def _shorthand(key: str) -> str:
@@ -139,7 +148,9 @@ def _shorthand(key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as the lists that YAML knows."""
+    """Tuples as the lists that YAML knows; text with marks that a YAML reader would fold away, in quotes."""
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {_plain(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, str) and not value.isprintable():
+        return DoubleQuotedScalarString(value)
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value

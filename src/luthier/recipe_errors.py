@@ -1,5 +1,6 @@
 """A recipe's mistakes in words: file and line, setting, what was found, what to do."""
 
+import json
 from typing import Any
 
 from pydantic import ValidationError
@@ -83,7 +84,7 @@ def _words(items: list[dict[str, Any]], path: Path, root: type[Component], raw: 
     if item["type"] == "extra_forbidden":
         return _unknown(path, root, raw)
     if item["type"] == "missing":
-        return "is needed, and missing"
+        return "is needed, and missing" if item["loc"][-1:] == path[-1:] else "has too few items"
     if item["type"] in ("unknown_kind", "no_kind"):
         return str(item["msg"])
     if item["type"] == "value_error":
@@ -97,6 +98,8 @@ def _wanted(item: dict[str, Any]) -> str:
         str(item["msg"])
         .removeprefix("Input ")
         .partition(" or instance of ")[0]
+        .partition(" after validation")[0]
+        .replace("Tuple", "list")
         .replace("tuple", "list")
         .replace("dictionary", "mapping")
     )
@@ -104,7 +107,9 @@ def _wanted(item: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
+    value = list(value) if isinstance(value, tuple) else value
+    is_word = value is None or isinstance(value, bool)  # null, true and false, as YAML has them
+    text = json.dumps(value) if is_word else repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -144,6 +149,8 @@ def _line(raw: Any, path: Path) -> int | None:
         positions = getattr(marks, "data", None) or {}
         if key in positions:
             line = positions[key][0] + 1
+        elif isinstance(raw, dict) and key in raw:
+            return None
         try:
             raw = raw[key]
         except (KeyError, IndexError, TypeError):

@@ -171,13 +171,12 @@ class Run:
 
     def evaluate(self, source: str, *, device: str = "auto") -> "tuple[Scores, list[str]]":
         """Scores on other labelled rows, and what was noticed in them."""
-        from luthier.evaluation.predict import predict
         from luthier.evaluation.score import metrics_of, score
 
         rows, notes = self.read_rows(source, labelled=True)
         (model, processor), task = self.load(device), self.recipe.task
         prepared = task.prepare(rows, processor)
-        predictions = predict(model, task, prepared, processor, batch_size=BATCH_SIZE)
+        predictions = _predict(model, processor, task, prepared)
         return score(metrics_of(task.metrics), predictions, prepared["target"][:]), notes
 
 
@@ -187,15 +186,24 @@ def answer(
     """The answer for each row, computed in fp32, in the task's words."""
     from datasets import Dataset
 
-    from luthier.evaluation.predict import predict
-
     if isinstance(rows, str):
         raise DataError("predict takes a list of texts; put a single one in a list: [text]")
     if not rows:
         return []
     prepared = task.prepare(Dataset.from_list([_as_columns(row) for row in rows]), processor)
-    predictions = predict(model, task, prepared, processor, batch_size=BATCH_SIZE)
+    predictions = _predict(model, processor, task, prepared)
     return [task.describe(prediction) for prediction in predictions]
+
+
+def _predict(
+    model: "PreTrainedModel", processor: "PreTrainedTokenizerBase", task: Task, prepared: "Dataset"
+) -> list[Prediction]:
+    """In fp32, whatever the run was trained in."""
+    from luthier.evaluation.predict import predict
+    from luthier.models.device import micro_batch_tokens
+
+    bound = micro_batch_tokens(model.device.type)
+    return predict(model, task, prepared, processor, batch_size=BATCH_SIZE, batch_tokens=bound)
 
 
 def _as_columns(row: Row) -> dict[str, Any]:

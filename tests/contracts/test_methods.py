@@ -117,8 +117,8 @@ def test_folded_weights_predict_the_same_or_folding_is_refused(method: Method, f
     unfolded = logits(model)
     try:
         method.fold(model)
-    except MethodError as refusal:
-        assert str(refusal).startswith("method")
+    except MethodError:
+        assert torch.equal(logits(model), unfolded)
         return
     torch.testing.assert_close(logits(model), unfolded, rtol=0, atol=1e-5)
     assert set(model.state_dict()) == set(model_for(TASK, family).state_dict())
@@ -132,11 +132,10 @@ def test_switched_off_the_base_answers_again_or_that_is_refused(method: Method, 
     before = logits(model)
     try:
         with method.off(model):
-            answer = hidden(model)
-    except MethodError as refusal:
-        assert str(refusal).startswith("method")
+            assert torch.equal(hidden(model), base)
+    except MethodError:
+        pass
     else:
-        assert torch.equal(answer, base)
         assert not torch.equal(hidden(model), base)
     assert torch.equal(logits(model), before)
 

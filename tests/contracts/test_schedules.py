@@ -53,7 +53,7 @@ def test_the_last_step_is_near_the_end_of_the_shape(schedule: Schedule, last: fl
     [(Linear, get_linear_schedule_with_warmup), (Cosine, get_cosine_schedule_with_warmup)],
 )
 def test_after_the_warm_up_it_is_transformers_own(schedule: type[Schedule], reference) -> None:
-    """In the warm-up it is not: transformers' first step has the rate 0 and moves nothing, ours has 1 / (warmup + 1)."""
+    """In the warm-up it is not: transformers' first step has the rate 0 and moves nothing, ours 1 / (warmup + 1)."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = reference(optimizer, num_warmup_steps=10, num_training_steps=100)
     expected = []

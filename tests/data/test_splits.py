@@ -49,7 +49,7 @@ def test_shares_are_stratified_seeded_and_disjoint(tmp_path: Path) -> None:
     assert texts(other.test) != texts(splits.test)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=40),
     st.floats(0.01, 0.99),

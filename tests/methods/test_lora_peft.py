@@ -16,6 +16,7 @@ from luthier.methods import _peft
 from luthier.methods.lora import Lora, updates_of
 from tests.tiny import batch, classification, model_for, rows
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT's own: about Conv1D, ZeRO-3, deprecated names
 TASK = classification()
 OURS = {"none": "none", "all": "all", "targets": "lora_only"}
 TARGETS = {

@@ -58,6 +58,10 @@ def test_a_fraction_of_an_epoch_is_told_as_one(given: dict[str, Any]) -> None:
     assert [_epoch_at(step, ends) for step in (1, 5, 6, 10, 12, 15)] == [0.2, 1.0, 1.2, 2.0, 2.4, 3.0]
 
 
+def test_a_fraction_is_that_of_its_own_epoch() -> None:
+    assert [_epoch_at(step, [5, 15]) for step in (2, 5, 7, 12, 15)] == [0.4, 1.0, 1.2, 1.7, 2.0]
+
+
 def test_epochs_bounded_by_tokens_may_differ_in_length() -> None:
     lengths = np.random.default_rng(0).integers(1, 60, size=200)
     batching = Batching(lengths, batch_size=16, batch_tokens=300)
@@ -183,11 +187,10 @@ def test_a_loss_that_is_no_number_ends_the_run_at_the_next_log_line() -> None:
     made = material()
     with torch.no_grad():
         made.model.classifier.bias.fill_(math.nan)
-    steps = []
+    records: list[dict[str, Any]] = []
     with pytest.raises(TrainingError, match=r"step 2: the loss is nan.*smaller learning_rate"):
-        for record in course_module.course(made, Full(), settings(steps=9, log_every=2)):
-            steps.append(record)
-    assert [r["event"] for r in steps] == ["progress", "progress"]
+        records.extend(course_module.course(made, Full(), settings(steps=9, log_every=2)))
+    assert [r["event"] for r in records] == ["progress", "progress"]
 
 
 def test_an_adapter_alone_is_kept_as_the_best_state() -> None:

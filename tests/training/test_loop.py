@@ -66,6 +66,17 @@ def test_gradients_are_gone_after_a_step() -> None:
         assert all(p.grad is None for p in model.parameters())
 
 
+def test_bf16_learns_as_fp32_does_and_keeps_what_is_learnt_in_fp32() -> None:
+    last = {}
+    for precision in ("fp32", "bf16"):
+        made = material(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        records = run(made, steps=3, log_every=1, precision=precision, optimizer={"kind": "sgd"})
+        last[precision] = [r["loss"] for r in events(records, "step")]
+        assert {p.dtype for p in made.model.parameters()} == {torch.float32}
+    assert last["bf16"] == pytest.approx(last["fp32"], rel=0.05)
+    assert last["bf16"] != last["fp32"]
+
+
 def test_a_run_in_micro_batches_ends_where_the_run_in_whole_batches_ends() -> None:
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     losses = []

@@ -31,13 +31,13 @@ class Batching:
         batches = [
             batch
             for start in range(0, len(order), window)
-            for batch in self._cut(self._by_length(order[start : start + window]))
+            for batch in self.cut(self._by_length(order[start : start + window]))
         ]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def sorted(self) -> list[Int[ndarray, " batch"]]:
         """All rows from the longest to the shortest: least padding, and memory runs out at once or never."""
-        return self._cut(self._by_length(np.arange(len(self.lengths)))[::-1])
+        return self.cut(self._by_length(np.arange(len(self.lengths)))[::-1])
 
     def endless(self) -> Iterator[tuple[int, Int[ndarray, " batch"]]]:
         """Epoch's number and batch, epoch after epoch."""
@@ -47,10 +47,8 @@ class Batching:
                 yield number, batch
             number += 1
 
-    def _by_length(self, rows: Int[ndarray, " rows"]) -> Int[ndarray, " rows"]:
-        return rows[np.argsort(self.lengths[rows], kind="stable")]
-
-    def _cut(self, rows: Int[ndarray, " rows"]) -> list[Int[ndarray, " batch"]]:
+    def cut(self, rows: Int[ndarray, " rows"]) -> list[Int[ndarray, " batch"]]:
+        """Consecutive batches of these rows, each as large as the bounds allow."""
         if self.batch_tokens is None:
             return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         batches, start, longest = [], 0, 0
@@ -61,3 +59,6 @@ class Batching:
                 batches.append(rows[start:end])
                 start, longest = end, int(self.lengths[row])
         return [*batches, rows[start:]]
+
+    def _by_length(self, rows: Int[ndarray, " rows"]) -> Int[ndarray, " rows"]:
+        return rows[np.argsort(self.lengths[rows], kind="stable")]

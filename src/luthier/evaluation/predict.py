@@ -17,13 +17,14 @@ def predict(
     processor: PreTrainedTokenizerBase,
     *,
     batch_size: int,
+    batch_tokens: int | None = None,
     precision: str = "fp32",
 ) -> list[Prediction]:
     """One prediction a row of a prepared split; the model's mode is left as it was found."""
     was_training = model.training
     model.eval()
     found: list[Prediction | None] = [None] * len(rows)
-    for numbers in Batching(rows["length"][:], batch_size).sorted():
+    for numbers in Batching(rows["length"][:], batch_size, batch_tokens).sorted():
         batch = task.collate(rows[numbers], processor).to(model.device)
         with arithmetic(model.device.type, precision):
             answers = task.predict(model, batch)

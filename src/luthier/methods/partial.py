@@ -19,7 +19,7 @@ class Partial(Method):
     """Parts that learn: head, last-2, attention, norm, bias, encoder, blocks.4-6, names, re:...; a list adds up."""
 
     def learning_rate(self, facts: Facts) -> float:
-        return 5e-3 if self.train == ("head",) else 2e-4 if facts.num_parameters < 50e6 else 5e-5
+        return 1e-2 if self.train == ("head",) else 2e-4 if facts.num_parameters < 50e6 else 5e-5
 
     def apply(self, model: PreTrainedModel, *, generator: torch.Generator) -> None:
         chosen = set(select(model, self.train, where="method.train"))

@@ -42,6 +42,15 @@ def arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
     return torch.autocast(device, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
+def micro_batch_tokens(device: str) -> int | None:
+    """How many tokens to compute at once: few enough for a CPU's caches, without bound on a GPU.
+
+    MiniLM, batches of 32 rows of up to 256 tokens, seconds on one thread: 22.1 whole, 17.4 in pieces of 4,096 tokens,
+    14.5 of 2,048, 13.5 of 1,024, 16.3 of 512; peak memory falls from 3.8 to 1.8 GB on the way.
+    """
+    return 1024 if device == "cpu" else None
+
+
 def _has_fast_bf16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)  # Ampere; older ones emulate it

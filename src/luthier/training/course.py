@@ -4,7 +4,7 @@ All that surrounds the one loop, as one generator of records; whoever follows it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,9 +71,12 @@ def course(material: Material, method: Method, settings: Training) -> Iterator[d
 
 def _batches(batching: Batching, material: Material, settings: Training) -> Iterator[Sequence[Batch]]:
     """Micro-batches of every step, epoch after epoch; neighbours in length stay together."""
+    assert settings.micro_batch_tokens != "auto", "settings must be resolved before training"
+    micro = replace(batching, batch_tokens=settings.micro_batch_tokens)
     for _, numbers in batching.endless():
         parts = np.array_split(numbers, min(settings.accumulation, len(numbers)))
-        yield [material.task.collate(material.train[part], material.processor) for part in parts]
+        pieces = [piece for part in parts for piece in micro.cut(part)]
+        yield [material.task.collate(material.train[piece], material.processor) for piece in pieces]
 
 
 def _epoch_ends(batching: Batching, settings: Training) -> list[int]:
@@ -122,16 +125,8 @@ def _watch(material: Material, settings: Training) -> Metric | None:
 def _evaluate(material: Material, settings: Training, watch: Metric, best: Best, step: int) -> dict[str, Any]:
     rows = material.validation
     assert rows is not None
-    size = evaluation_batch_size(settings)
-    predictions = predict(
-        material.model, material.task, rows, material.processor, batch_size=size, precision=settings.precision
-    )
+    predictions = predict(material.model, material.task, rows, material.processor, **settings.evaluation())
     watched = value(watch, predictions, rows["target"][:])
     loss = sum(p.loss for p in predictions) / max(sum(p.count for p in predictions), 1e-12)
     is_best = best.see(watched, step, material.model)
     return {"event": "evaluation", "step": step, watch.name: watched, "loss": loss, "best": is_best}
-
-
-def evaluation_batch_size(settings: Training) -> int:
-    """No gradients are kept, so twice the rows of a micro-batch fit."""
-    return max(1, 2 * settings.batch_size // settings.accumulation)

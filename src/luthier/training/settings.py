@@ -1,6 +1,6 @@
 """The settings of the training loop, and what `auto` means in them."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,7 +23,10 @@ class Training(Component):
     batch_tokens: Annotated[int, Field(gt=0)] | None = None
     """Most tokens of a batch, padding included: long rows then come in smaller batches."""
     accumulation: Annotated[int, Field(gt=0)] = 1
-    """Micro-batches that one optimiser step is computed in; the gradient stays the same."""
+    """Least number of micro-batches that one optimiser step is computed in; the gradient stays the same."""
+    micro_batch_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] | None = "auto"
+    """Most tokens, padding included, that are computed at once; a batch that has more is computed in micro-batches.
+    auto: 1,024 on a CPU, where small pieces stay in its caches, else null; null: no bound."""
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Peak learning rate; auto: what the method advises for a model of this size."""
     optimizer: Annotated[Optimizer, Slot("optimizers")] = Field("adamw", validate_default=True)
@@ -36,7 +39,7 @@ class Training(Component):
     """Arithmetic of the forward and backward pass; what is learnt is kept in fp32 in every case."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     """Where to train; auto: a GPU if there is one."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random: split, new weights, order, dropout."""
     evaluate_every: Annotated[int, Field(gt=0)] | None = None
     """Steps between evaluations on the validation rows; null: once an epoch."""
@@ -56,10 +59,23 @@ class Training(Component):
         return self
 
     def resolve(self, facts: Facts) -> Self:
-        from luthier.models.device import choose_precision
+        from luthier.models.device import choose_precision, micro_batch_tokens
 
         epochs = DEFAULT_EPOCHS if self.epochs is None and self.steps is None else self.epochs
         learning_rate = facts.learning_rate if self.learning_rate == "auto" else self.learning_rate
         precision = choose_precision(self.precision, facts.device)
-        settled = {"epochs": epochs, "learning_rate": learning_rate, "precision": precision}
+        micro = self.micro_batch_tokens
+        micro = micro_batch_tokens(facts.device) if micro == "auto" else micro
+        settled = {
+            "micro_batch_tokens": micro,
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "precision": precision,
+        }
         return self.model_copy(update={**settled, "device": facts.device})
+
+    def evaluation(self) -> dict[str, Any]:
+        """How to predict during a run: no gradients are kept, so twice the rows of a micro-batch fit."""
+        assert self.micro_batch_tokens != "auto", "settings must be resolved before training"
+        batch_size = max(1, 2 * self.batch_size // self.accumulation)
+        return {"batch_size": batch_size, "batch_tokens": self.micro_batch_tokens, "precision": self.precision}

@@ -1,35 +1,22 @@
 """Average precision: the precision at each row that has the label, from the highest score down, averaged.
 Manning et al. 2008, https://nlp.stanford.edu/IR-book/, chapter 8."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from luthier.evaluation.metrics import Metric, Reference
-from luthier.evaluation.metrics._ranking import mean_over_labels, pack
-from luthier.tasks import Prediction
+from luthier.evaluation.metrics._ranking import RankingMetric
 
 
-class AveragePrecision(Metric):
+class AveragePrecision(RankingMetric):
     """Area under precision over recall; the mean over labels, each against the rest."""
 
-    def rows(
-        self, predictions: Sequence[Prediction], references: Sequence[Reference]
-    ) -> Float[ndarray, "rows 2 labels"]:
-        return pack(predictions, references)
-
-    def value(self, stats: Float[ndarray, "rows 2 labels"]) -> float:
-        return mean_over_labels(_area, stats)
-
-
-def _area(scores: Float[ndarray, " rows"], has: Bool[ndarray, " rows"]) -> float:
-    """Rows of one score enter together: the precision is read after the last of them."""
-    if not has.any():
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(has[order])
-    last_of_score = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    gained = np.diff(hits[last_of_score], prepend=0)
-    return float((gained * hits[last_of_score] / (last_of_score + 1)).sum() / hits[-1])
+    def area(self, scores: Float[ndarray, " rows"], has: Bool[ndarray, " rows"]) -> float:
+        """Rows of one score enter together: the precision is read after the last of them."""
+        if not has.any():
+            return float("nan")
+        order = np.argsort(-scores, kind="stable")
+        hits = np.cumsum(has[order])
+        last_of_score = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+        gained = np.diff(hits[last_of_score], prepend=0)
+        return float((gained * hits[last_of_score] / (last_of_score + 1)).sum() / hits[-1])
