@@ -54,6 +54,8 @@ class Facts:
     """Number of training rows."""
     num_parameters: int = 0
     """Parameters of the base model."""
+    num_positions: int = 0
+    """Most tokens that model and tokenizer take; 0 where that is not known yet."""
     learning_rate: float = 0.0
     """What the method advises for a model of this size."""
 
@@ -144,6 +146,8 @@ class Slot:
     """
 
     group: str
+    default: str | None = None
+    """The kind of a mapping that says none; with None it must say one."""
 
     def __get_pydantic_core_schema__(self, contract: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def pick(value: object) -> Component:
@@ -151,6 +155,8 @@ class Slot:
                 return value  # type: ignore[no-any-return]
             if isinstance(value, str):
                 value = {"kind": value}
+            if isinstance(value, Mapping) and self.default is not None:
+                value = {"kind": self.default, **value}
             if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
                 example = f"{{kind: {names(self.group)[0]}}}"
                 raise PydanticCustomError("no_kind", f"a {self.group[:-1]} says its kind, as in {example}")

@@ -17,7 +17,7 @@ from luthier.environment import environment
 from luthier.evaluation.predict import predict
 from luthier.evaluation.score import as_json, metrics_of, score
 from luthier.models.device import choose_device
-from luthier.models.load import load_model, load_processor
+from luthier.models.load import load_model, load_processor, num_positions
 from luthier.recipe import Recipe
 from luthier.report.write import write_report
 from luthier.run import Record, Run, answer
@@ -45,8 +45,10 @@ def follow(recipe: Recipe, *, overwrite: bool = False) -> Iterator[Record]:
     processor = load_processor(recipe.model)
     seed = recipe.training.seed
     model = load_model(recipe.model, task.auto_model, task.configuration(), device=device, seed=seed)
-    facts = Facts(device, splits.train, len(splits.train), model.num_parameters())
+    positions = num_positions(model, processor)
+    facts = Facts(device, splits.train, len(splits.train), model.num_parameters(), positions)
     recipe = recipe.resolve(facts)
+    task = recipe.task
     recipe.method.apply(model, generator=torch.Generator().manual_seed(seed))
     run.write_recipe(recipe)
     run.write_json("environment.json", environment(recipe, splits))

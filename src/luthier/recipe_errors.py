@@ -135,7 +135,7 @@ def _component_at(root: type[Component], path: Path, raw: Any) -> type[Component
             return None
         slot = next((mark for mark in field.metadata if isinstance(mark, Slot)), None)
         if slot is not None:
-            owner = find(slot.group, raw["kind"])
+            owner = find(slot.group, raw.get("kind", slot.default))
         else:
             owner = field.annotation if isinstance(field.annotation, type) else None
     return owner

@@ -69,6 +69,12 @@ def _require_base(model: PreTrainedModel, new: list[str], name: str) -> None:
         raise ModelError(f"model.name: {name} cannot be loaded: its weights do not fit its config.json: {odd[0]}")
 
 
+def num_positions(model: PreTrainedModel, processor: PreTrainedTokenizerBase) -> int:
+    """Most tokens that both take; a model with relative positions sets no limit of its own."""
+    limit: int = getattr(model.config, "max_position_embeddings", None) or processor.model_max_length
+    return min(limit, processor.model_max_length)
+
+
 def _place(source: ModelSource) -> str:
     path = locate(source.name, where="model.name", error=ModelError)
     return source.name if path is None else str(path)

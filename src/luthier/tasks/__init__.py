@@ -112,4 +112,4 @@ class Task(Component, ABC):
     @property
     @abstractmethod
     def metrics(self) -> Sequence[str | dict[str, Any]]:
-        """The usual metrics, each a kind or a mapping with its settings; the first chooses the best model."""
+        """The usual metrics, each a kind or a mapping with its settings; `loss` is always one."""

@@ -68,7 +68,7 @@ class TextClassification(Task):
     @property
     def metrics(self) -> Sequence[str | dict[str, Any]]:
         if self.problem == "regression":
-            return ("spearman", "mse")
+            return ("spearman", "mse", "loss")
         averages = ("micro", "weighted")
         f1 = ({"kind": "f1"}, *({"kind": "f1", "average": average} for average in averages))
         each = ({"kind": "f1", "label": name, "index": i} for i, name in enumerate(self.labels))
@@ -77,9 +77,18 @@ class TextClassification(Task):
         return (*f1, "accuracy", *others, *matthews, *each)
 
     def resolve(self, facts: Facts) -> Self:
-        if facts.train is None:
-            return self
-        values = [as_labels(value, self.label_separator) for value in facts.train["label"]]
+        resolved = self if facts.train is None else self._with_labels(facts.train)
+        if not facts.num_positions:
+            return resolved
+        if self.max_length == "auto":
+            return resolved.model_copy(update={"max_length": min(LONGEST, facts.num_positions)})
+        if self.max_length > facts.num_positions:
+            raise RecipeError(f"task.max_length: {self.max_length}, but this model takes {facts.num_positions} at most")
+        return resolved
+
+    def _with_labels(self, rows: Dataset) -> Self:
+        """The problem, the labels and their weights, from the training rows."""
+        values = [as_labels(value, self.label_separator) for value in rows["label"]]
         problem = guess_problem(values) if self.problem == "auto" else self.problem
         self._refuse_unused(problem)
         if problem == "regression":

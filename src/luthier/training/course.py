@@ -43,6 +43,8 @@ def course(material: Material, method: Method, settings: Training) -> Iterator[d
 
     Raises TrainingError where the loss is no number any more.
     """
+    if material.task.couples_rows and settings.accumulation > 1:
+        raise RecipeError("training.accumulation: this task's loss couples the rows of a batch; say 1")
     batching = Batching(material.train["length"][:], settings.batch_size, settings.batch_tokens, settings.seed)
     epoch_ends = _epoch_ends(batching, settings)
     num_steps = _num_steps(epoch_ends, settings)
@@ -72,7 +74,8 @@ def course(material: Material, method: Method, settings: Training) -> Iterator[d
 def _batches(batching: Batching, material: Material, settings: Training) -> Iterator[Sequence[Batch]]:
     """Micro-batches of every step, epoch after epoch; neighbours in length stay together."""
     assert settings.micro_batch_tokens != "auto", "settings must be resolved before training"
-    micro = replace(batching, batch_tokens=settings.micro_batch_tokens)
+    bound = None if material.task.couples_rows else settings.micro_batch_tokens
+    micro = replace(batching, batch_tokens=bound)
     for _, numbers in batching.endless():
         parts = np.array_split(numbers, min(settings.accumulation, len(numbers)))
         pieces = [piece for part in parts for piece in micro.cut(part)]
@@ -115,7 +118,7 @@ def _watch(material: Material, settings: Training) -> Metric | None:
             raise RecipeError("training.best and training.patience need validation rows; set data.validation")
         return None
     metrics = {metric.name: metric for metric in metrics_of(material.task.metrics)}
-    name = next(iter(metrics)) if settings.best == "auto" else settings.best
+    name = "loss" if settings.best == "auto" else settings.best
     if name not in metrics:
         known = ", ".join(metrics)
         raise RecipeError(f"training.best: no metric is called {name}{did_you_mean(name, metrics)} ({known}, last)")
@@ -123,10 +126,11 @@ def _watch(material: Material, settings: Training) -> Metric | None:
 
 
 def _evaluate(material: Material, settings: Training, watch: Metric, best: Best, step: int) -> dict[str, Any]:
+    """The task's first metric, its loss, and the watched one, on the validation rows."""
     rows = material.validation
     assert rows is not None
     predictions = predict(material.model, material.task, rows, material.processor, **settings.evaluation())
-    watched = value(watch, predictions, rows["target"][:])
-    loss = sum(p.loss for p in predictions) / max(sum(p.count for p in predictions), 1e-12)
-    is_best = best.see(watched, step, material.model)
-    return {"event": "evaluation", "step": step, watch.name: watched, "loss": loss, "best": is_best}
+    first, loss = metrics_of((material.task.metrics[0], "loss"))
+    scores = {metric.name: value(metric, predictions, rows["target"][:]) for metric in (first, loss, watch)}
+    is_best = best.see(scores[watch.name], step, material.model)
+    return {"event": "evaluation", "step": step, **scores, "best": is_best}

@@ -25,13 +25,12 @@ class Training(Component):
     accumulation: Annotated[int, Field(gt=0)] = 1
     """Least number of micro-batches that one optimiser step is computed in; the gradient stays the same."""
     micro_batch_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] | None = "auto"
-    """Most tokens, padding included, that are computed at once; a batch that has more is computed in micro-batches.
-    auto: 1,024 on a CPU, where small pieces stay in its caches, else null; null: no bound."""
+    """Most tokens, padding included, computed at once; auto: 1,024 on a CPU (its caches), else null; null: no bound."""
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Peak learning rate; auto: what the method advises for a model of this size."""
-    optimizer: Annotated[Optimizer, Slot("optimizers")] = Field("adamw", validate_default=True)
+    optimizer: Annotated[Optimizer, Slot("optimizers", default="adamw")] = Field("adamw", validate_default=True)
     """How parameters move."""
-    schedule: Annotated[Schedule, Slot("schedules")] = Field("linear", validate_default=True)
+    schedule: Annotated[Schedule, Slot("schedules", default="linear")] = Field("linear", validate_default=True)
     """How the learning rate goes over the run."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Longest gradient (2-norm); longer ones are shortened to it. null: never."""
@@ -46,7 +45,7 @@ class Training(Component):
     patience: Annotated[int, Field(gt=0)] | None = None
     """Evaluations without a better score after which the run stops early; null: never."""
     best: str = "auto"
-    """Metric that chooses which state is kept; auto: the task's first; last: the final state."""
+    """Metric that chooses which state is kept; auto: loss, the steadiest on few rows; last: the final state."""
     log_every: Annotated[int, Field(gt=0)] = 10
     """Steps between lines of the log."""
 
