@@ -26,8 +26,8 @@ def weights(made: Material) -> dict[str, torch.Tensor]:
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
-    """Let evaluations give these values, one after the other."""
-    left = iter(values)
+    """Let evaluations give these values, one after the other; each asks for three metrics."""
+    left = iter([value for value in values for _ in range(3)])
     monkeypatch.setattr(course_module, "value", lambda *_: next(left))
 
 
@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_weights_bit_by_bit() -> None:
 def test_judging_changes_nothing_that_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, 1, 2, 3, 4, 5, 6)
     often, never = material(), material()
-    run(often, epochs=2, evaluate_every=1)
+    run(often, epochs=2, evaluate_every=1, best="f1-macro")
     run(never, epochs=2, best="last")
     assert all(torch.equal(p, weights(never)[name]) for name, p in weights(often).items())
 
@@ -125,7 +125,7 @@ def test_the_best_state_is_put_back(method: Any, monkeypatch: pytest.MonkeyPatch
     scripted(monkeypatch, 0.1, 0.9, 0.9, 0.5)
     made = material(method)
     records, kept = [], {}
-    for record in course_module.course(made, method or Full(), settings(steps=4, evaluate_every=1)):
+    for record in course_module.course(made, method or Full(), settings(steps=4, evaluate_every=1, best="f1-macro")):
         records.append(record)
         if record["event"] == "evaluation" and record["step"] == 2:
             kept = weights(made)
@@ -139,7 +139,7 @@ def test_the_best_state_is_put_back(method: Any, monkeypatch: pytest.MonkeyPatch
 
 def test_patience_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, 0.5, 0.4, 0.6, 0.6, 0.1, 0.2)
-    records = run(material(), steps=6, evaluate_every=1, patience=2)
+    records = run(material(), steps=6, evaluate_every=1, best="f1-macro", patience=2)
     assert [r["step"] for r in events(records, "evaluation")] == [1, 2, 3, 4, 5]
     assert events(records, "trained")[0] | {"steps": 5, "best_step": 3} == events(records, "trained")[0]
 
@@ -152,7 +152,7 @@ def test_a_lower_loss_is_the_better_one(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_no_number_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, math.nan, 0.2, math.nan)
-    records = run(material(), steps=3, evaluate_every=1)
+    records = run(material(), steps=3, evaluate_every=1, best="f1-macro")
     assert [r["best"] for r in events(records, "evaluation")] == [False, True, False]
     assert events(records, "trained")[0]["best_step"] == 2
 
@@ -161,7 +161,7 @@ def test_where_nothing_was_best_the_last_state_is_kept_and_named(monkeypatch: py
     scripted(monkeypatch, math.nan, math.nan)
     never, judged = material(validation=False), material()
     run(never, steps=2)
-    records = run(judged, steps=2, evaluate_every=1)
+    records = run(judged, steps=2, evaluate_every=1, best="f1-macro")
     assert events(records, "trained")[0]["best_step"] == 2
     assert all(torch.equal(p, weights(never)[name]) for name, p in weights(judged).items())
 

@@ -52,7 +52,8 @@ class Screen:
     def conclude(self, folder: str) -> None:
         """The scores, what was saved where, and what to do next."""
         run = Run.open(folder)
-        print_scores(run.metrics, self.console)
+        held_out = {name: scores for name, scores in run.metrics.items() if name != "train"}
+        print_scores(held_out or run.metrics, self.console)
         model = run.model_folder if run.model_folder.is_dir() else run.adapter_folder
         self.console.print(f"model     {model}")
         self.console.print(f"report    {run.folder / 'report.html'}")
@@ -129,4 +130,4 @@ def _summary(run: Run) -> tuple[str, ...]:
 def _interval(score: Mapping[str, Any]) -> str:
     if score["value"] is None:
         return "not defined"
-    return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"

