@@ -107,3 +107,11 @@ def test_a_killed_run_is_not_taken_for_a_finished_one(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("")
     with pytest.raises(RunError, match="did not come to its end"):
         luthier.load(tmp_path)
+
+
+def test_a_base_held_in_bf16_trains_saves_and_answers(tmp_path: Path) -> None:
+    model = {"name": str(tiny_model(tmp_path / "base")), "dtype": "bfloat16"}
+    _, records = tiny_run(tmp_path, method="lora", model=model, training={"steps": 2, "precision": "bf16"})
+    assert [record["passed"] for record in records if record["event"] == "self-check"] == [True]
+    with pytest.raises(luthier.LuthierError, match="bfloat16 needs training.precision bf16"):
+        tiny_run(tmp_path, model=model, training={"steps": 2, "precision": "fp32"}, output=tmp_path / "other")

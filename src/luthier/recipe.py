@@ -45,6 +45,8 @@ class Recipe(Component):
         method = self.method.resolve(facts)
         facts = replace(facts, learning_rate=method.learning_rate(facts))
         task, training = self.task.resolve(facts), self.training.resolve(facts)
+        if self.model.dtype == "bfloat16" and training.precision != "bf16":
+            raise RecipeError(f"model.dtype: bfloat16 needs training.precision bf16, not {training.precision}")
         return self.model_copy(update={"method": method, "task": task, "training": training})
 
 

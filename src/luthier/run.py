@@ -183,7 +183,7 @@ class Run:
 def answer(
     model: "PreTrainedModel", processor: "PreTrainedTokenizerBase", task: Task, rows: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """The answer for each row, computed in fp32, in the task's words."""
+    """The answer for each row, in the task's words."""
     from datasets import Dataset
 
     if isinstance(rows, str):
@@ -198,12 +198,15 @@ def answer(
 def _predict(
     model: "PreTrainedModel", processor: "PreTrainedTokenizerBase", task: Task, prepared: "Dataset"
 ) -> list[Prediction]:
-    """In fp32, whatever the run was trained in."""
+    """In fp32, whatever the run was trained in; a base that is held in bf16 computes in bf16."""
+    import torch
+
     from luthier.evaluation.predict import predict
     from luthier.models.device import micro_batch_tokens
 
     bound = micro_batch_tokens(model.device.type)
-    return predict(model, task, prepared, processor, batch_size=BATCH_SIZE, batch_tokens=bound)
+    precision = "bf16" if model.dtype == torch.bfloat16 else "fp32"
+    return predict(model, task, prepared, processor, batch_size=BATCH_SIZE, batch_tokens=bound, precision=precision)
 
 
 def _as_columns(row: Row) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Method(Component, ABC):
         raise MethodError(f"method: {self.kind()} changes the base model itself, so it cannot be switched off")
 
     def fold(self, model: PreTrainedModel) -> None:
-        """Turn what was inserted into plain weights, in place.
+        """Turn what was inserted into plain weights, in place; a method that inserts nothing has nothing to do.
 
         Raises MethodError where the method has no plain form.
         """
