@@ -113,5 +113,5 @@ def test_a_base_held_in_bf16_trains_saves_and_answers(tmp_path: Path) -> None:
     model = {"name": str(tiny_model(tmp_path / "base")), "dtype": "bfloat16"}
     _, records = tiny_run(tmp_path, method="lora", model=model, training={"steps": 2, "precision": "bf16"})
     assert [record["passed"] for record in records if record["event"] == "self-check"] == [True]
-    with pytest.raises(luthier.LuthierError, match="bfloat16 needs training.precision bf16"):
+    with pytest.raises(luthier.LuthierError, match="bfloat16 needs"):
         tiny_run(tmp_path, model=model, training={"steps": 2, "precision": "fp32"}, output=tmp_path / "other")
