@@ -123,7 +123,9 @@ def _luthier(asked: dict[str, Any], task: Any, processor: Any, rows: Any) -> tup
     device, seed = choose_device("auto"), asked["seed"]
     kind = {"full": "full", "lora": "lora", "head": "partial"}[asked["method"]]
     method = find("methods", kind)()
-    model = load_model(ModelSource(name=MODEL), task.auto_model, task.configuration(), device=device, seed=seed)
+    model = load_model(
+        ModelSource(name=MODEL), task.auto_model, task.configuration(), device=device, seed=seed, processor=processor
+    )
     settings = Training(
         batch_size=BATCH_SIZE, epochs=float(EPOCHS), learning_rate=LEARNING_RATES[asked["method"]], seed=seed
     )

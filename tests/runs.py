@@ -35,7 +35,7 @@ def tiny_run(folder: Path, *, method: Any = "full", **settings: Any) -> tuple[Ru
         "data": {"train": str(write_rows(folder / "rows.csv")), "test": 0.2},
         "task": "text-classification",
         "method": method,
-        "training": {"epochs": 8, "batch_size": 8, "learning_rate": 5e-3, "precision": "fp32"},
+        "training": {"epochs": 8, "batch_size": 8, "learning_rate": 5e-3, "precision": "fp32", "seed": 1},
         "output": folder / "run",
     }
     return luthier.tune(**arguments | settings, on_record=records.append), records

@@ -7,6 +7,7 @@ import pytest
 from transformers import pipeline
 
 import luthier
+from luthier.claim import claimed
 from luthier.errors import RunError, SelfCheckError
 from luthier.run import Record, Run
 from tests.runs import tiny_model, tiny_run, write_rows
@@ -17,7 +18,7 @@ METHODS = ["full", {"kind": "partial", "train": ["last-1", "head"]}, {"kind": "l
 @pytest.fixture(scope="module", params=METHODS, ids=["full", "partial", "lora"])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Record]]:
     learning_rate = 3e-2 if "rank" in request.param else 5e-3
-    training = {"epochs": 12, "batch_size": 8, "learning_rate": learning_rate, "precision": "fp32"}
+    training = {"epochs": 12, "batch_size": 8, "learning_rate": learning_rate, "precision": "fp32", "seed": 1}
     return tiny_run(tmp_path_factory.mktemp("run"), method=request.param, training=training)
 
 
@@ -35,12 +36,14 @@ def test_a_run_keeps_the_contract_of_its_folder(finished: tuple[Run, list[Record
     files = {"recipe.yaml", "environment.json", "log.jsonl", "metrics.json", "report.html", "README.md"}
     assert files | {"model", "predictions"} <= there
     assert run.adapter_folder.is_dir() == run.recipe.method.keeps_apart
-    assert run.records == json.loads(json.dumps([r for r in records if r["event"] != "progress"]))
+    assert run.records[0]["event"] == "started"
+    assert run.records[1:] == json.loads(json.dumps([r for r in records if r["event"] != "progress"]))
 
 
 def test_the_log_tells_the_line_in_its_order(finished: tuple[Run, list[Record]]) -> None:
     events = list(dict.fromkeys(record["event"] for record in finished[1]))
-    order = ["data", "model", "progress", "step", "evaluation", "trained", "score", "saved", "self-check", "done"]
+    order = ["data", "model", "begins", "progress", "step", "evaluation", "checkpoint", "trained", "score"]
+    order += ["saved", "self-check", "done"]
     assert [event for event in order if event in events] == order
     assert sorted(events, key=order.index)[-4:] == events[-4:]
 
@@ -79,16 +82,16 @@ def test_a_saved_model_that_was_changed_fails_the_self_check(tmp_path: Path, mon
 def test_a_run_that_took_a_step_is_not_overwritten_unasked(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "log.jsonl").write_text('{"event": "step"}\n')
-    with pytest.raises(RunError, match="--overwrite"):
-        Run.create(tmp_path / "run")
-    assert Run.create(tmp_path / "run", overwrite=True).folder.is_dir()
-    assert not (tmp_path / "run" / "log.jsonl").exists()
+    with pytest.raises(RunError, match="--overwrite"), claimed(tmp_path / "run"):
+        pass
+    with claimed(tmp_path / "run", overwrite=True) as run:
+        assert [record["event"] for record in run.records] == ["started"]
 
 
 def test_a_folder_that_is_no_run_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(RunError, match="is no run"):
-        Run.create(tmp_path, overwrite=True)
+    with pytest.raises(RunError, match="is no run"), claimed(tmp_path, overwrite=True):
+        pass
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 

@@ -11,8 +11,8 @@ from luthier.component import names
 from luthier.errors import RecipeError
 from luthier.methods.full import Full
 from luthier.methods.lora import Lora
+from luthier.other_names import INSTEAD, KINDS_INSTEAD, OUR_NAMES
 from luthier.recipe import Recipe, dump, parse, read
-from luthier.recipe_errors import OUR_NAMES
 from luthier.training.optimizers.adamw import AdamW
 from luthier.training.schedules.linear import Linear
 from luthier.training.settings import Training
@@ -120,7 +120,15 @@ def test_all_mistakes_are_told_at_once_each_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (LEAST + "method: {kind: qlora}\n", "r.yaml:4: method: no method is called qlora; did you mean lora?"),
+        (LEAST + "method: {kind: lorra}\n", "r.yaml:4: method: no method is called lorra; did you mean lora?"),
+        (LEAST + "method: {kind: qlora}\n", "r.yaml:4: method: qlora is lora over a quantised base here"),
+        (LEAST + "method: qlora\n", "r.yaml:4: method: qlora is lora over a quantised base here"),
+        (LEAST + "method: {kind: freeze}\n", "freeze is kind: partial here, as in {kind: partial, train: last-2}"),
+        (LEAST + "load_in_4bit: true\n", "r.yaml:4: load_in_4bit: a quantised base is not here yet"),
+        (LEAST + "resume_from_checkpoint: x\n", "is a command here: luthier resume RUN"),
+        (LEAST + "epochs: 3\n", "r.yaml:4: epochs: is not a setting of a recipe; write training.epochs"),
+        (LEAST + "training: {rank: 3}\nmethod: lora\n", "is not a setting of training; write method.rank"),
+        (LEAST + "training: {max_length: 64}\n", "is not a setting of training; write task.max_length"),
         (LEAST + "method: xyz\n", "r.yaml:4: method: no method is called xyz; known: full, lora, partial"),
         (LEAST + "method: {rank: 3}\n", "r.yaml:4: method: a method says its kind, as in {kind: full}"),
         (LEAST + "method: [lora]\n", "r.yaml:4: method: a method says its kind, as in {kind: full}"),
@@ -182,6 +190,16 @@ def home(setting: str) -> Any:
 def test_every_name_of_another_tool_leads_to_a_setting_that_is_there(theirs: str) -> None:
     for ours in OUR_NAMES[theirs].split(" and "):
         assert home(ours) is not None
+
+
+@pytest.mark.parametrize("theirs", INSTEAD)
+def test_a_name_that_means_no_setting_is_answered_and_is_no_setting_of_ours(theirs: str) -> None:
+    assert mistakes(f"{LEAST}{theirs}: x\n") == [f"r.yaml:4: {theirs}: {INSTEAD[theirs]}"]
+
+
+def test_a_kind_that_came_is_not_told_to_be_missing() -> None:
+    assert not [kind for group, kind in KINDS_INSTEAD if kind in names(group)]
+    assert not OUR_NAMES.keys() & INSTEAD.keys()
 
 
 def test_a_file_is_named_in_its_mistakes(tmp_path: Path) -> None:

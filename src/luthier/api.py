@@ -21,12 +21,13 @@ def tune(
     training: Setting | None = None,
     output: str | Path = "runs/run",
     overwrite: bool = False,
+    resume: bool = False,
     on_record: Callable[[Record], object] | None = None,
 ) -> Run:
     """Fine-tune a model; each argument is a part of the recipe, as a component, a mapping, or its shortest form.
 
-    A plain name is enough for `model`, `data` (the training rows), `task` and `method`. `on_record` is called with
-    every record of the log as it is written.
+    A plain name is enough for `model`, `data` (the training rows), `task` and `method`. With `resume`, a run that is
+    there already goes on where it was left. `on_record` is called with every record of the log as it is written.
     Raises LuthierError.
     """
     raw: dict[str, Any] = {
@@ -38,12 +39,18 @@ def tune(
     }
     if training is not None:
         raw["training"] = training
-    return train(check(raw, "tune"), overwrite=overwrite, on_record=on_record)
+    return train(check(raw, "tune"), overwrite=overwrite, resume=resume, on_record=on_record)
 
 
-def train(recipe: Recipe, *, overwrite: bool = False, on_record: Callable[[Record], object] | None = None) -> Run:
-    """Run a recipe to its end."""
-    for record in follow(recipe, overwrite=overwrite):
+def train(
+    recipe: Recipe,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_record: Callable[[Record], object] | None = None,
+) -> Run:
+    """Run a recipe to its end, from its beginning or, with `resume`, from where it was left."""
+    for record in follow(recipe, overwrite=overwrite, resume=resume):
         if on_record is not None:
             on_record(record)
     return Run.open(recipe.output)

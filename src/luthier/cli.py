@@ -1,15 +1,18 @@
 """The commands: thin, no logic. Nothing heavy is imported before a command needs it."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What a command line that cannot be understood raises; typer shows no other way to its name."""
+
 app = typer.Typer(
     name="luthier",
     help="Fine-tune pretrained transformers, with the evidence. Start with: luthier init",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -48,12 +51,25 @@ def train(
     method: Method = None,
     output: Output = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is there.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with the run that is there; begin where none is.")] = False,
 ) -> None:
     """Fine-tune a model and judge it."""
     from luthier.commands import train_recipe
 
     options = {"model.name": model, "data.train": data, "task": task, "method": method, "output": output}
-    train_recipe(recipe, overrides or [], options, overwrite=overwrite)
+    train_recipe(recipe, overrides or [], options, overwrite=overwrite, resume=resume)
+
+
+@app.command()
+def resume(
+    run: Folder,
+    overrides: Overrides = None,
+    accept_changes: Annotated[bool, typer.Option(help="Go on with other settings, rows or weights.")] = False,
+) -> None:
+    """Go on with a run that was stopped or killed, from its newest checkpoint."""
+    from luthier.commands import resume_run
+
+    resume_run(run, overrides or [], accept_changes=accept_changes)
 
 
 @app.command()
@@ -113,14 +129,60 @@ def export(
     export_run(run, to, push, public=public)
 
 
+@app.command()
+def check(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe; not needed with --model, --data and --task.")] = None,
+    overrides: Overrides = None,
+    model: Model = None,
+    data: Data = None,
+    task: Task = None,
+    method: Method = None,
+    output: Output = None,
+) -> None:
+    """Do everything short of training, and show what the model will see; nothing is written."""
+    from luthier.commands import check_recipe
+
+    options = {"model.name": model, "data.train": data, "task": task, "method": method, "output": output}
+    check_recipe(recipe, overrides or [], options)
+
+
+@app.command()
+def schema(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else the screen.")] = None,
+) -> None:
+    """Write the JSON schema of a recipe, for editors that complete and check while you type."""
+    from luthier.commands import write_schema
+
+    write_schema(output)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell versions, devices, free disk, and which optional parts are installed."""
+    from luthier.commands import examine_machine
+
+    examine_machine()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake ends in one message and exit code 2."""
-    from luthier.errors import LuthierError
+    from luthier.errors import LuthierError, redacted
 
+    asked = sys.argv[1:] if arguments is None else arguments
     try:
-        result: Any = app(arguments, standalone_mode=False)
+        result: Any = app(asked or ["--help"], standalone_mode=False)
     except LuthierError as error:
         print(f"luthier: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except UsageError as error:
+        told = redacted(error.format_message().rstrip("."))  # type: ignore[attr-defined]
+        print(f"luthier: {told} (luthier --help)", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # whoever read our output has read enough: `luthier describe | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:  # a file that cannot be read or written
+        print(f"luthier: {redacted(str(error.filename or 'this machine'))}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except typer.Abort:
         sys.exit(130)

@@ -6,15 +6,49 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.errors import DataError, LuthierError, RecipeError, RunError
 
+if TYPE_CHECKING:
+    from luthier.recipe import Recipe
+
 
 def train_recipe(
-    recipe: str | None, overrides: Sequence[str], options: Mapping[str, str | None], *, overwrite: bool
+    recipe: str | None, overrides: Sequence[str], options: Mapping[str, str | None], *, overwrite: bool, resume: bool
 ) -> None:
     """Follow a recipe and show its records."""
+    _follow(chosen_recipe(recipe, overrides, options), overwrite=overwrite, resume=resume)
+
+
+def resume_run(folder: str, overrides: Sequence[str], *, accept_changes: bool) -> None:
+    """Go on with a run, from the recipe in its folder."""
+    from luthier import recipe as recipes
+    from luthier.run import Run
+
+    run = Run(folder)
+    if not run.has_begun:
+        raise RunError(f"{folder}: holds no run that has begun; luthier train begins one")
+    chosen = recipes.read(run.folder / "recipe.yaml", [f"output={json.dumps(folder)}", *overrides])
+    _follow(chosen, resume=True, accept_changes=accept_changes)
+
+
+def _follow(recipe: "Recipe", **how: bool) -> None:
+    """A signal stops it between two steps, with a checkpoint."""
+    from luthier.interrupt import Stop
+    from luthier.report.screen import Screen
+
+    with Stop().listening() as stop:
+        from luthier.pipeline import follow
+
+        with Screen() as screen:
+            for record in follow(recipe, stop=stop, **how):
+                screen.show(record)
+        screen.conclude(recipe.output)
+
+
+def chosen_recipe(recipe: str | None, overrides: Sequence[str], options: Mapping[str, str | None]) -> "Recipe":
+    """The recipe that a command line means: a file with overrides, or options alone."""
     asked = list(overrides)
     if recipe is not None and "=" in recipe:  # no file: the first override stands in its place
         asked.insert(0, recipe)
@@ -23,16 +57,9 @@ def train_recipe(
     if recipe is None and not {"model.name", "data.train", "task"} <= {g.partition("=")[0] for g in given}:
         raise RecipeError("train: give a recipe (luthier init writes one), or --model, --data and --task")
     from luthier import recipe as recipes
-    from luthier.report.screen import Screen
 
     asked = [*given, *asked]
-    chosen = recipes.parse("", asked, source="command line") if recipe is None else recipes.read(recipe, asked)
-    from luthier.pipeline import follow
-
-    with Screen() as screen:
-        for record in follow(chosen, overwrite=overwrite):
-            screen.show(record)
-    screen.conclude(chosen.output)
+    return recipes.parse("", asked, source="command line") if recipe is None else recipes.read(recipe, asked)
 
 
 def write_recipe(path: Path, *, model: str | None, data: str | None, task: str | None, method: str | None) -> None:
@@ -134,3 +161,35 @@ def export_run(folder: str, to: Path | None, push: str | None, *, public: bool) 
     shutil.copytree(export.published(run), to)
     shutil.copy(run.folder / "README.md", to / "README.md")
     print(f"Copied to {to}")
+
+
+def check_recipe(recipe: str | None, overrides: Sequence[str], options: Mapping[str, str | None]) -> None:
+    """Follow a recipe up to the first step, and show what it comes to."""
+    chosen = chosen_recipe(recipe, overrides, options)
+    from luthier.checking import check
+    from luthier.report.checked import print_checked
+
+    print_checked(check(chosen))
+
+
+def write_schema(output: Path | None) -> None:
+    """The recipe's schema, on the screen or in a file."""
+    from luthier.recipe_schema import schema
+
+    text = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{output}: cannot be written: {error.strerror}") from error
+    print(f"Wrote {output}. First line of a recipe: # yaml-language-server: $schema={output}")
+
+
+def examine_machine() -> None:
+    """What this machine has for Luthier; it works where something is broken."""
+    from luthier.doctor import examine
+    from luthier.report.health import print_findings
+
+    print_findings(examine())

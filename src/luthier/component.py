@@ -85,6 +85,20 @@ class Component(BaseModel):
         return (value,) if takes_a_list and isinstance(value, str) else value
 
     @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Settings with their help; what the validators above also take, editors must know too."""
+        written = handler(schema)
+        mapping = handler.resolve_ref_schema(written)
+        for name, field in cls.model_fields.items():
+            shape = mapping["properties"][name]
+            if get_origin(field.annotation) is tuple and "items" in shape:
+                said = {key: shape.pop(key) for key in ("description", "title", "default") if key in shape}
+                mapping["properties"][name] = {"anyOf": [shape, shape["items"]], **said}
+        if cls.shorthand is None:
+            return written
+        return {"anyOf": [{"type": "string"}, written], "description": mapping.get("description", "")}
+
+    @classmethod
     def kind(cls) -> str:
         """The name a user types: the name of the file that holds the class."""
         return cls.__module__.rpartition(".")[2].replace("_", "-")
@@ -106,6 +120,7 @@ def find(group: str, kind: str) -> type[Component]:
     """
     modules = _modules(group)
     if kind not in modules:
+        kind = kind.encode(errors="backslashreplace").decode()  # pydantic's errors hold no half a character
         near = did_you_mean(kind, modules)
         known = "" if near else f"; known: {', '.join(sorted(modules))}"
         raise PydanticCustomError("unknown_kind", f"no {group[:-1]} is called {kind}{near}{known}")
@@ -170,10 +185,14 @@ class Slot:
         return core_schema.no_info_plain_validator_function(pick, serialization=writer)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        choices = []
+        """A kind alone, where it needs no settings, or a mapping that says it."""
+        words, mappings = [], []
         for kind in names(self.group):
             choice = find(self.group, kind).model_json_schema()
+            needed = choice.get("required", [])
+            if not needed:
+                words.append({"const": kind, "description": choice.get("description", "")})
             choice["properties"] = {"kind": {"const": kind}, **choice.get("properties", {})}
-            choice["required"] = ["kind", *choice.get("required", [])]
-            choices.append(choice)
-        return {"oneOf": choices}
+            choice["required"] = [*([] if kind == self.default else ["kind"]), *needed]
+            mappings.append(choice)
+        return {"anyOf": [*words, *mappings]}

@@ -5,21 +5,31 @@ LuthierError
 ├── DataError          a file, a column, a row or a label that cannot be used
 ├── ModelError         a model or a tokenizer that cannot be loaded or read
 ├── MethodError        a method that this model or this setting does not allow
-├── TrainingError      a run that cannot go on: a loss that is no number, no memory left
+├── TrainingError      a run that cannot go on: no memory left
+│   └── NotFinite      a loss or a gradient that is no finite number
 ├── RunError           a run's folder that is missing, in use, incomplete or of another kind
 │   └── SelfCheckError the saved model does not predict what the trained one did
+├── Interrupted        a run that a signal stopped (interrupt.py)
 └── MissingExtra       an optional part that is not installed
 
 Mistakes of a user raise one of these and end a command with exit code 2 and no traceback.
 Luthier's own invariants are plain `assert`s.
 """
 
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
 class LuthierError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base of all errors that a user can mend; no message holds a secret."""
+
+    exit_code = 2
+    """Of the command that ends by it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 class RecipeError(LuthierError):
@@ -42,6 +52,14 @@ class TrainingError(LuthierError):
     """A run that cannot go on."""
 
 
+class NotFinite(TrainingError):
+    """A loss or a gradient that is no finite number; it knows the step, and the rows it learnt from."""
+
+    def __init__(self, step: int, rows: Sequence[int], told: str) -> None:
+        super().__init__(told)
+        self.step, self.rows = step, tuple(rows)
+
+
 class RunError(LuthierError):
     """A run's folder that is missing, in use, incomplete or of another kind."""
 
@@ -61,3 +79,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?`, or nothing where no known word is near."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+SECRET_NAMES = re.compile("TOKEN(?!IZ)|SECRET|PASSWORD|API_KEY|ACCESS_KEY")
+"""What the names of environment variables hold that hold secrets."""
+
+
+def redacted(text: str) -> str:
+    """The text with `***` for what stands before the @ of an address, and for secrets of the environment."""
+    for name, value in os.environ.items():
+        if SECRET_NAMES.search(name.upper()) and len(value) >= 8:
+            text = text.replace(value, "***")
+    return re.sub(r"(:/{1,2})\S*@", r"\1***@", text)  # one stroke: what a path makes of an address

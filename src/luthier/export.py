@@ -1,15 +1,18 @@
 """What leaves a run: the adapter, the folded model, the proof that they predict what was trained, and the hub."""
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from luthier import files
 from luthier.errors import MethodError, RunError, SelfCheckError
 from luthier.methods import Method
 from luthier.run import Record, Run
@@ -24,14 +27,25 @@ NUM_CHECKED = 32
 def save(run: Run, method: Method, model: PreTrainedModel, processor: PreTrainedTokenizerBase) -> None:
     """Write `adapter/` and, where the method folds, `model/`; the model in memory is folded by it."""
     if method.keeps_apart:
-        method.save(model, run.adapter_folder)
+        with files.new_folder(run.adapter_folder) as folder:
+            method.save(model, folder)
     try:
         method.fold(model)
     except MethodError:
         return  # a method without a plain form is opened through luthier.load
     model.config.use_cache = True
-    model.save_pretrained(run.model_folder)
-    processor.save_pretrained(run.model_folder)
+    with files.new_folder(run.model_folder) as folder, _disk_told(run.model_folder):
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _disk_told(folder: Path) -> Iterator[None]:
+    """safetensors hides the disk's refusal in an error of its own."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise RunError(f"{folder}: cannot be written: {error}; make room and say luthier resume") from error
 
 
 def self_check(run: Run, rows: Sequence[dict[str, Any]], expected: Sequence[dict[str, Any]]) -> Record:

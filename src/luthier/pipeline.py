@@ -4,60 +4,82 @@ The line is a generator of records: each is a line of the run's log, yielded as 
 record, which is not logged, follows every step. Whoever follows the line shows the records, or stops.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
 from luthier import export
-from luthier.component import Facts
-from luthier.data.splits import load
+from luthier.claim import claimed
+from luthier.data.splits import Splits
 from luthier.environment import environment
+from luthier.errors import NotFinite, RunError
 from luthier.evaluation.predict import predict
 from luthier.evaluation.score import as_json, metrics_of, score
-from luthier.models.device import choose_device
-from luthier.models.load import load_model, load_processor, num_positions
+from luthier.groundwork import build, read_rows
+from luthier.interrupt import Stop
 from luthier.recipe import Recipe
 from luthier.report.write import write_report
+from luthier.resume import compare, identity
 from luthier.run import Record, Run, answer
+from luthier.training.checkpoints import Checkpoints
 from luthier.training.course import Material, course
 
 NUM_TRAIN_SCORED = 500
 """Training rows that are scored at the end, to see the gap to the validation rows."""
 
+NUM_PLACES = 32
+"""Rows of a broken step that are named."""
+
 CHOSEN = {"learning_rate", "precision", "device"}
 """Settings whose `auto` is worth a line on the screen."""
 
 
-def follow(recipe: Recipe, *, overwrite: bool = False) -> Iterator[Record]:
+def follow(
+    recipe: Recipe,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    accept_changes: bool = False,
+    stop: Stop | None = None,
+) -> Iterator[Record]:
     """Run a recipe to its end, record by record; `Run.open(recipe.output)` then opens what came out.
 
+    With `resume` it goes on where a run of this recipe was left; where there is none, it begins.
     Raises LuthierError, of the kind that tells where the line broke.
     """
-    device = choose_device(recipe.training.device)
-    run = Run.create(recipe.output, overwrite=overwrite)
+    with claimed(recipe.output, overwrite=overwrite, resume=resume) as run, _disk_told(run):
+        if run.is_done:
+            yield run.records[-1]
+        else:
+            yield from _line(run, recipe, accept_changes, stop)
 
-    splits = load(recipe.data, recipe.task.columns(), seed=recipe.training.seed)
-    task = recipe.task.resolve(Facts(device=device, train=splits.train))
-    yield run.log("data", rows={name: len(rows) for name, rows in splits.named().items()}, notes=splits.notes)
 
-    processor = load_processor(recipe.model)
-    seed = recipe.training.seed
-    model = load_model(recipe.model, task.auto_model, task.configuration(), device=device, seed=seed)
-    positions = num_positions(model, processor)
-    facts = Facts(device, splits.train, len(splits.train), model.num_parameters(), positions)
-    recipe = recipe.resolve(facts)
-    task = recipe.task
-    recipe.method.apply(model, generator=torch.Generator().manual_seed(seed))
+def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> Iterator[Record]:
+    goes_on = run.has_begun
+    tell = run.tell if goes_on else run.log  # it is in the log already
+    read = read_rows(recipe)
+    splits = read.splits
+    yield tell("data", rows={name: len(rows) for name, rows in splits.named().items()}, notes=splits.notes)
+
+    built = build(recipe, read)
+    recipe, task, model, processor = built.recipe, built.recipe.task, built.model, built.processor
+    made_with = environment(recipe, splits)
+    changes = compare(run, recipe, made_with, accept_changes=accept_changes) if goes_on else []
     run.write_recipe(recipe)
-    run.write_json("environment.json", environment(recipe, splits))
-    yield run.log("model", **_size(model), **recipe.training.model_dump(include=CHOSEN))
+    run.write_json("environment.json", made_with)
+    notes = [*built.notes, *changes]
+    yield tell("model", **_size(model), **recipe.training.model_dump(include=CHOSEN), notes=notes)
 
     prepared = {name: task.prepare(rows, processor) for name, rows in splits.named().items()}
     material = Material(model, processor, task, prepared["train"], prepared.get("validation"))
-    for record in course(material, recipe.method, recipe.training):
-        yield record if record["event"] == "progress" else run.log(**record)
+    checkpoints = Checkpoints(run.checkpoint_folder, identity(run, made_with), recipe.training.keep_checkpoints)
+    try:
+        for record in course(material, recipe.method, recipe.training, checkpoints=checkpoints, stop=stop):
+            yield _kept(run, record)
+    except NotFinite as error:
+        raise NotFinite(error.step, error.rows, f"{error}\n{_places(splits, error.rows)}") from error
 
     for name, rows in _scored(prepared).items():
         yield _judge(run, recipe, material, name, rows)
@@ -70,6 +92,32 @@ def follow(recipe: Recipe, *, overwrite: bool = False) -> Iterator[Record]:
 
     write_report(run)
     yield run.log("done", folder=str(run.folder))
+    checkpoints.clear()
+
+
+@contextmanager
+def _disk_told(run: Run) -> Iterator[None]:
+    """A full disk, a failing one, or a folder that was taken away, as one message."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or run.folder}: {error.strerror or error}"
+        raise RunError(f"{what}; what is whole stays: mend it and say luthier resume {run.folder}") from error
+
+
+def _places(splits: Splits, rows: Sequence[int]) -> str:
+    shown = ", ".join(splits.place("train", row) for row in rows[:NUM_PLACES])
+    more = f" and {len(rows) - NUM_PLACES} more" if len(rows) > NUM_PLACES else ""
+    return f"The step's rows: {shown}{more}"
+
+
+def _kept(run: Run, record: Record) -> Record:
+    """A record of the training, in the log; where it begins, the log is rewound to."""
+    if record["event"] == "progress":
+        return record
+    if record["event"] == "begins":
+        run.rewind(record["step"])
+    return run.log(**record)
 
 
 def _size(model: PreTrainedModel) -> dict[str, int]:

@@ -4,17 +4,15 @@
 keeps its resolved recipe, every default written out, so that running it again repeats the run.
 """
 
-import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from luthier import recipe_yaml
 from luthier.component import Component, Facts, Slot
 from luthier.data.source import DataSource
 from luthier.errors import RecipeError
@@ -23,6 +21,9 @@ from luthier.models.source import ModelSource
 from luthier.recipe_errors import explain
 from luthier.tasks import Task
 from luthier.training.settings import Training
+
+_CREDENTIALS = re.compile(r"://[^/\s@]+@")
+"""A user, a password or a token in an address."""
 
 
 class Recipe(Component):
@@ -57,6 +58,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     try:
+        recipe_yaml.require_short(path.stat().st_size, path.name)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such recipe; luthier init writes one") from None
@@ -67,7 +69,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse(text: str, overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:
     """The recipe in a YAML text."""
-    raw = _load(text, source)
+    raw = recipe_yaml.load(text, source)
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
@@ -79,38 +81,31 @@ def parse(text: str, overrides: Sequence[str] = (), *, source: str = "recipe") -
 
 def check(raw: dict[str, Any], source: str = "recipe") -> Recipe:
     """The recipe in plain objects, as YAML or keyword arguments give them."""
+    for place, text in _texts(raw):
+        if _CREDENTIALS.search(text):
+            raise RecipeError(
+                f"{source}: {place}: an address holds a password or token, and a recipe is kept beside its results; "
+                "leave it out: hf auth login or the environment variable HF_TOKEN gives it to the hub"
+            )
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
         raise RecipeError(explain(error, Recipe, raw, source)) from None
 
 
+def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of plain objects, keys too, with its place."""
+    if isinstance(value, str):
+        yield place, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, each in inner:
+        yield place, str(key)
+        yield from _texts(each, f"{place}.{key}".lstrip("."))
+
+
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML."""
-    stream = io.StringIO()
-    _yaml().dump(_plain(recipe.model_dump()), stream)
-    return stream.getvalue()
-
-
-def _yaml() -> YAML:
-    yaml = YAML(typ="rt")
-    yaml.default_flow_style = False
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 110
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    return yaml
-
-
-def _load(text: str, source: str) -> Any:
-    try:
-        return _yaml().load(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise RecipeError(f"{source}{line}: is no YAML: {problem}") from None
+    return recipe_yaml.dump(recipe.model_dump())
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -132,7 +127,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
         target = inner
     if last == "kind" and target.get("kind") not in (None, text):
         target.clear()  # another kind has other settings
-    target[last] = _load(text, override) if text else None
+    target[last] = recipe_yaml.load(text, override) if text else None
     marks: Any = getattr(target, "lc", None)
     if marks is not None and marks.data:
         marks.data.pop(last, None)  # it stands in no line of the file any more
@@ -147,12 +142,3 @@ def _shorthand(key: str) -> str:
     """The setting that a plain word stands for: `model: x` is `model: {name: x}`, `method: lora` is its kind."""
     part = Recipe.model_fields[key].annotation if key in Recipe.model_fields else None
     return part.shorthand or "kind" if isinstance(part, type) and issubclass(part, Component) else "kind"
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as the lists that YAML knows; text with marks that a YAML reader would fold away, in quotes."""
-    if isinstance(value, dict):
-        return {_plain(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, str) and not value.isprintable():
-        return DoubleQuotedScalarString(value)
-    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value

@@ -1,55 +1,16 @@
 """A recipe's mistakes in words: file and line, setting, what was found, what to do."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from luthier.component import Component, Slot, find
+from luthier.component import Component, Slot, find, names
 from luthier.errors import did_you_mean
+from luthier.other_names import INSTEAD, KINDS_INSTEAD, OUR_NAMES
 
 Path = tuple[str | int, ...]
-
-OUR_NAMES = {
-    "lr": "training.learning_rate",
-    "num_train_epochs": "training.epochs",
-    "num_epochs": "training.epochs",
-    "max_steps": "training.steps",
-    "per_device_train_batch_size": "training.batch_size",
-    "train_batch_size": "training.batch_size",
-    "micro_batch_size": "training.batch_size and training.accumulation",
-    "gradient_accumulation_steps": "training.accumulation",
-    "warmup_ratio": "training.schedule.warmup",
-    "lr_scheduler_type": "training.schedule",
-    "weight_decay": "training.optimizer.weight_decay",
-    "optim": "training.optimizer",
-    "max_norm": "training.max_grad_norm",
-    "bf16": "training.precision=bf16",
-    "fp16": "training.precision=fp16",
-    "eval_steps": "training.evaluate_every",
-    "logging_steps": "training.log_every",
-    "early_stopping_patience": "training.patience",
-    "metric_for_best_model": "training.best",
-    "output_dir": "output",
-    "model_name_or_path": "model.name",
-    "base_model": "model.name",
-    "torch_dtype": "model.dtype",
-    "attn_implementation": "model.attention",
-    "max_seq_length": "task.max_length",
-    "label_smoothing_factor": "task.label_smoothing",
-    "lora_r": "method.rank",
-    "r": "method.rank",
-    "lora_rank": "method.rank",
-    "lora_alpha": "method.alpha",
-    "lora_dropout": "method.dropout",
-    "target_modules": "method.targets",
-    "lora_target": "method.targets",
-    "use_rslora": "method.rank_stabilized",
-    "dataset": "data.train",
-    "val_set_size": "data.validation",
-    "val_size": "data.validation",
-}
-"""What users of other tools type, and where it is here."""
 
 
 def explain(error: ValidationError, root: type[Component], raw: Any, source: str) -> str:
@@ -85,7 +46,9 @@ def _words(items: list[dict[str, Any]], path: Path, root: type[Component], raw: 
         return _unknown(path, root, raw)
     if item["type"] == "missing":
         return "is needed, and missing" if item["loc"][-1:] == path[-1:] else "has too few items"
-    if item["type"] in ("unknown_kind", "no_kind"):
+    if item["type"] == "unknown_kind":
+        return _unknown_kind(item, path, root, raw)
+    if item["type"] == "no_kind":
         return str(item["msg"])
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
@@ -113,16 +76,42 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _unknown_kind(item: dict[str, Any], path: Path, root: type[Component], raw: Any) -> str:
+    """An unknown kind: what another tool means by it, else the near one."""
+    said = item["input"]
+    kind = str(said.get("kind") if isinstance(said, Mapping) else said)
+    owner = _component_at(root, path[:-1], raw)
+    field = owner.model_fields.get(str(path[-1])) if owner is not None and path else None
+    slot = next((mark for mark in field.metadata if isinstance(mark, Slot)), None) if field is not None else None
+    theirs = KINDS_INSTEAD.get((slot.group, kind)) if slot is not None else None
+    return str(item["msg"]) if theirs is None else f"{kind} {theirs}"
+
+
 def _unknown(path: Path, root: type[Component], raw: Any) -> str:
-    """An unknown setting: the near one, else where another tool's name lives here, else all there are."""
+    """An unknown setting: where another tool's name lives here, where one of ours does, the near one, all there are."""
     owner = _component_at(root, path[:-1], raw)
     fields = list(owner.model_fields) if owner is not None else []
     name = str(path[-1])
     owner_name = "a recipe" if len(path) == 1 else ".".join(map(str, path[:-1]))
     if name in OUR_NAMES:
         return f"is another tool's name; here it is {OUR_NAMES[name]}"
+    if name in INSTEAD:
+        return INSTEAD[name]
+    elsewhere = _elsewhere(name, root, raw)
+    if elsewhere is not None:
+        return f"is not a setting of {owner_name}; write {elsewhere}"
     near = did_you_mean(name, fields)
     return f"unknown setting of {owner_name}{near}" + ("" if near else f"; it has {', '.join(fields)}")
+
+
+def _elsewhere(name: str, root: type[Component], raw: Any) -> str | None:
+    """The path of the part that has a setting of this name, where one part does."""
+    owners = []
+    for part in root.model_fields:
+        owner = _component_at(root, (part,), raw if part in raw else {part: {}})
+        if owner is not None and name in getattr(owner, "model_fields", {}):
+            owners.append(f"{part}.{name}")
+    return owners[0] if len(owners) == 1 else None
 
 
 def _component_at(root: type[Component], path: Path, raw: Any) -> type[Component] | None:
@@ -135,7 +124,8 @@ def _component_at(root: type[Component], path: Path, raw: Any) -> type[Component
             return None
         slot = next((mark for mark in field.metadata if isinstance(mark, Slot)), None)
         if slot is not None:
-            owner = find(slot.group, raw.get("kind", slot.default))
+            kind = raw.get("kind", slot.default) if isinstance(raw, Mapping) else raw
+            owner = find(slot.group, kind) if isinstance(kind, str) and kind in names(slot.group) else None
         else:
             owner = field.annotation if isinstance(field.annotation, type) else None
     return owner

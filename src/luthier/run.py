@@ -1,17 +1,17 @@
 """A run's folder as an object: what was asked, what happened, what came out, and predictions from it.
 
-recipe.yaml (resolved), environment.json, log.jsonl, metrics.json, predictions/, adapter/, model/, report.html,
-README.md. A folder that exists is refused unless overwriting is asked for.
+recipe.yaml (resolved), environment.json, log.jsonl, metrics.json, predictions/, checkpoints/ (while it trains),
+adapter/, model/, report.html, README.md. Who writes to it claims it first (claim.py).
 """
 
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from luthier import files
 from luthier.errors import DataError, RunError, did_you_mean
 from luthier.recipe import Recipe, dump, read
 from luthier.tasks import Prediction, Task
@@ -37,27 +37,6 @@ class Run:
         self.folder = Path(folder)
 
     @classmethod
-    def create(cls, folder: str | Path, *, overwrite: bool = False) -> Self:
-        """A fresh folder; one whose run broke before its first step is made anew.
-
-        Raises RunError where it exists and is not to be overwritten, or holds something that is no run.
-        """
-        path = Path(folder)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            is_run = (path / "log.jsonl").is_file()
-            took_a_step = is_run and any(record["event"] == "step" for record in cls(path).records)
-            if not overwrite and (took_a_step or not is_run):
-                raise RunError(f"{folder}: exists; choose another output, or say --overwrite")
-            if not is_run:
-                raise RunError(f"{folder}: is no run of Luthier's, so it is not overwritten; choose another output")
-            shutil.rmtree(path)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
-        return cls(path)
-
-    @classmethod
     def open(cls, folder: str | Path) -> Self:
         """A folder that holds a run.
 
@@ -70,7 +49,7 @@ class Run:
         run = cls(path)
         events = {record["event"]: record for record in run.records}
         if "saved" not in events:
-            raise RunError(f"{folder}: this run did not come to its end; train it again with --overwrite")
+            raise RunError(f"{folder}: this run did not come to its end; go on with: luthier resume {folder}")
         if not events.get("self-check", {}).get("passed", True):
             raise RunError(f"{folder}: this run failed its self-check; do not use its model")
         return run
@@ -88,9 +67,30 @@ class Run:
 
     @property
     def records(self) -> list[Record]:
-        """The log, line by line."""
-        with (self.folder / "log.jsonl").open() as file:
-            return [json.loads(line) for line in file]
+        """The log, line by line; none where there is no log. A last line that was cut off does not count."""
+        try:
+            lines = (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has what going on needs."""
+        return all((self.folder / name).is_file() for name in ("recipe.yaml", "environment.json"))
+
+    @property
+    def took_a_step(self) -> bool:
+        return any(record["event"] in ("step", "checkpoint") for record in self.records)
+
+    @property
+    def is_done(self) -> bool:
+        return any(record["event"] == "done" for record in self.records)
+
+    @property
+    def id(self) -> str:
+        """Drawn at the run's beginning; tells its checkpoints from another run's."""
+        return str(self.records[0]["id"])
 
     @property
     def model_folder(self) -> Path:
@@ -102,16 +102,30 @@ class Run:
         """What was learnt, apart from the base."""
         return self.folder / "adapter"
 
+    @property
+    def checkpoint_folder(self) -> Path:
+        """What the run goes on from, while it trains."""
+        return self.folder / "checkpoints"
+
+    def tell(self, event: str, **fields: Any) -> Record:
+        """A record that is not to be logged."""
+        return {"event": event, "time": round(time.time(), 3), **fields}
+
     def log(self, event: str, **fields: Any) -> Record:
         """Add a line to the log, and give it back."""
-        record = {"event": event, "time": round(time.time(), 3), **fields}
-        with (self.folder / "log.jsonl").open("a") as file:
+        record = self.tell(event, **fields)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         return record
 
+    def rewind(self, step: int) -> None:
+        """Take out of the log what will happen again when the run goes on after this step."""
+        kept = [record for record in self.records if _stands(record, step)]
+        files.write_text(self.folder / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+
     def write_json(self, name: str, content: Any) -> None:
         """A JSON file in the folder."""
-        (self.folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        files.write_json(self.folder / name, content)
 
     def add_scores(self, split: str, scores: dict[str, dict[str, float | None]]) -> None:
         """A split's scores into metrics.json."""
@@ -134,7 +148,7 @@ class Run:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """The resolved recipe."""
-        (self.folder / "recipe.yaml").write_text(dump(recipe))
+        files.write_text(self.folder / "recipe.yaml", dump(recipe))
 
     @cache  # noqa: B019 - a run lives as long as its model is wanted
     def load(self, device: str = "auto") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -148,11 +162,12 @@ class Run:
         is_plain = self.model_folder.is_dir()
         source = recipe.model.model_copy(update={"name": str(self.model_folder)}) if is_plain else recipe.model
         task, seed = recipe.task, recipe.training.seed
-        model = load_model(source, task.auto_model, task.configuration(), device=device, seed=seed)
+        processor = load_processor(source)
+        model = load_model(source, task.auto_model, task.configuration(), device=device, seed=seed, processor=processor)
         if not is_plain:
             recipe.method.apply(model, generator=torch.Generator().manual_seed(seed))
             recipe.method.load(model, self.adapter_folder)
-        return model.eval(), load_processor(source)
+        return model.eval(), processor
 
     def predict(self, rows: Sequence[Row], *, device: str = "auto") -> list[dict[str, Any]]:
         """The answer for each row, in the task's words."""
@@ -174,10 +189,16 @@ class Run:
         from luthier.evaluation.score import metrics_of, score
 
         rows, notes = self.read_rows(source, labelled=True)
-        (model, processor), task = self.load(device), self.recipe.task
+        task = self.recipe.task
+        task.require_targets(rows, "rows")
+        model, processor = self.load(device)
         prepared = task.prepare(rows, processor)
         predictions = _predict(model, processor, task, prepared)
         return score(metrics_of(task.metrics), predictions, prepared["target"][:]), notes
+
+
+def _stands(record: Record, step: int) -> bool:
+    return record.get("step", 0) <= step and record["event"] not in ("trained", "score", "saved", "self-check", "done")
 
 
 def answer(

@@ -120,6 +120,7 @@ def test_a_folder_that_is_empty_is_refused(tmp_path: Path) -> None:
 
 def test_a_head_for_other_labels_is_replaced_by_a_new_one(tmp_path: Path) -> None:
     tiny("bert", num_labels=5).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
     model = load(tmp_path)
     assert model.classifier.weight.shape == (3, 32)
     assert torch.equal(

@@ -36,7 +36,8 @@ def make_run(
     **task: Any,
 ) -> Run:
     """A finished run whose scores follow from its outcomes; without labels, a regression."""
-    run = Run.create(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(folder)
     problem = {"problem": "single-label", "labels": list(labels)} if labels else {"problem": "regression", "labels": []}
     recipe = check(
         {

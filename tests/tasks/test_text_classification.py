@@ -158,6 +158,10 @@ def test_pairs_are_told_apart() -> None:
         (("a", "b"), {"labels": ["a", "c"]}, "task.labels: the training rows have 'b' too"),
         (("a", "b"), {"class_weights": [1.0]}, "task.class_weights: 1 weights for 2 labels: a, b"),
         (tuple(map(str, range(30))), {}, "30 different labels in 30 rows"),
+        (("a", "b"), {"labels": ["a", "b", "c"]}, "2 rows are fewer than the 3 labels"),
+        ((["a", "b", "c"], ["a"]), {}, "2 rows are fewer than the 3 labels"),
+        (("d", "a", "c", "b"), {"labels": ["a", "b"]}, "the training rows have 'c', 'd' too"),
+        (([], []), {"problem": "multi-label"}, "data.train: no row has a label"),
         (("0.5", "1"), {"class_weights": [1.0, 2.0]}, "task.class_weights"),
         (("0.5", "1"), {"label_smoothing": 0.1}, "task.label_smoothing"),
         (("0.5", "1"), {"labels": ["a", "b"]}, "task.labels"),
@@ -169,6 +173,63 @@ def test_what_does_not_fit_the_labels_is_refused(labels: Any, settings: Any, mes
     with pytest.raises(LuthierError) as caught:
         resolved(*labels, **settings)
     assert message in str(caught.value)
+
+
+def refusal(task: TextClassification, *labels: Any) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        task.require_targets(table(*labels), "test")
+    return str(caught.value).splitlines()
+
+
+def test_every_label_that_training_lacks_is_counted_before_the_first_step() -> None:
+    assert refusal(classification(), "god", "poor", "x", "god", "good") == [
+        "data.test: 3 of 5 rows have labels that the training rows have not:",
+        "  'god' in 2 rows; did you mean good?",
+        "  'x' in 1 row",
+        "Mend them, or give training rows that have them",
+    ]
+    assert refusal(classification("multi-label"), ["god", "x"], ["x"], [])[:3] == [
+        "data.test: 2 of 3 rows have labels that the training rows have not:",
+        "  'x' in 2 rows",
+        "  'god' in 1 row; did you mean good?",
+    ]
+
+
+def test_of_many_unknown_labels_ten_are_shown() -> None:
+    lines = refusal(classification(), *(f"label {number}" for number in range(25)))
+    assert len(lines) == 1 + 10 + 1 + 1
+    assert lines[-2] == "  and 15 more"
+
+
+def test_targets_of_another_problem_are_counted() -> None:
+    assert refusal(classification("regression"), "much", "1", "nan", "much")[:2] == [
+        "data.test: labels of 3 of 4 rows are no finite numbers, but this is a regression:",
+        "  'much' in 2 rows",
+    ]
+    assert refusal(classification(), ["good"], ["good", "poor"], [])[:3] == [
+        "data.test: 2 of 3 rows have not one label, but this is a single-label problem:",
+        "  'good, poor' in 1 row",
+        "  'none' in 1 row",
+    ]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_targets_that_can_be_used_and_rows_without_any_are_let_pass(problem: str) -> None:
+    data = rows(40, problem, seed=1)
+    classification(problem).require_targets(data, "test")
+    classification(problem).require_targets(data.remove_columns("label"), "test")
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_rows_are_prepared_alike_in_memory_and_in_a_file(problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, data, processor = classification(problem), rows(600, problem), tokenizer()
+    held = task.prepare(data, processor)
+    assert held["input_ids"][:][599].tolist() == processor(data["text"][599])["input_ids"]
+    monkeypatch.setattr("luthier.data.spool.CHUNK_BYTES", 0)
+    monkeypatch.setattr("luthier.data.spool.Spool.__init__.__defaults__", (0,))
+    filed = task.prepare(data, processor)
+    assert filed.features == held.features
+    assert filed.to_list() == held.to_list()
 
 
 @pytest.mark.parametrize(

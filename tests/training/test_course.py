@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from luthier.data.batching import Batching
-from luthier.errors import RecipeError, TrainingError
+from luthier.errors import RecipeError
 from luthier.methods.full import Full
 from luthier.methods.lora import Lora
 from luthier.training import course as course_module
 from luthier.training.best import Best
-from luthier.training.course import Material, _epoch_at, _epoch_ends, _num_steps
+from luthier.training.course import Material
 from luthier.training.settings import Training
 from tests.tiny import model_for
 from tests.training.courses import events, material, run, settings
-
-FIVE_A_EPOCH = Batching(np.full(50, 7), batch_size=10)
 
 
 def weights(made: Material) -> dict[str, torch.Tensor]:
@@ -29,44 +26,6 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     """Let evaluations give these values, one after the other; each asks for three metrics."""
     left = iter([value for value in values for _ in range(3)])
     monkeypatch.setattr(course_module, "value", lambda *_: next(left))
-
-
-@pytest.mark.parametrize(
-    ("given", "num_steps"),
-    [
-        ({"epochs": 1}, 5),
-        ({"epochs": 3}, 15),
-        ({"epochs": 1.2}, 6),
-        ({"epochs": 2.5}, 12),
-        ({"epochs": 0.4}, 2),
-        ({"epochs": 0.01}, 1),
-        ({"epochs": 1.01}, 6),
-        ({"steps": 1}, 1),
-        ({"steps": 7}, 7),
-        ({"steps": 10}, 10),
-        ({}, 15),
-    ],
-)
-def test_steps_are_counted_from_epochs(given: dict[str, Any], num_steps: int) -> None:
-    assert _num_steps(_epoch_ends(FIVE_A_EPOCH, settings(**given)), settings(**given)) == num_steps
-
-
-@pytest.mark.parametrize("given", [{"epochs": 2.4}, {"steps": 12}, {"epochs": 3}])
-def test_a_fraction_of_an_epoch_is_told_as_one(given: dict[str, Any]) -> None:
-    ends = _epoch_ends(FIVE_A_EPOCH, settings(**given))
-    assert ends == [5, 10, 15]
-    assert [_epoch_at(step, ends) for step in (1, 5, 6, 10, 12, 15)] == [0.2, 1.0, 1.2, 2.0, 2.4, 3.0]
-
-
-def test_a_fraction_is_that_of_its_own_epoch() -> None:
-    assert [_epoch_at(step, [5, 15]) for step in (2, 5, 7, 12, 15)] == [0.4, 1.0, 1.2, 1.7, 2.0]
-
-
-def test_epochs_bounded_by_tokens_may_differ_in_length() -> None:
-    lengths = np.random.default_rng(0).integers(1, 60, size=200)
-    batching = Batching(lengths, batch_size=16, batch_tokens=300)
-    ends = _epoch_ends(batching, settings(epochs=4))
-    assert np.diff([0, *ends]).tolist() == [len(batching.epoch(number)) for number in range(4)]
 
 
 def test_epochs_and_steps_are_what_is_trained() -> None:
@@ -183,22 +142,12 @@ def test_an_unknown_metric_is_refused_with_the_near_one() -> None:
         run(material(), epochs=1, best="acuracy")
 
 
-def test_a_loss_that_is_no_number_ends_the_run_at_the_next_log_line() -> None:
-    made = material()
-    with torch.no_grad():
-        made.model.classifier.bias.fill_(math.nan)
-    records: list[dict[str, Any]] = []
-    with pytest.raises(TrainingError, match=r"step 2: the loss is nan.*smaller learning_rate"):
-        records.extend(course_module.course(made, Full(), settings(steps=9, log_every=2)))
-    assert [r["event"] for r in records] == ["progress", "progress"]
-
-
 def test_an_adapter_alone_is_kept_as_the_best_state() -> None:
     model = model_for(material().task)
     Lora(rank=2).apply(model, generator=torch.Generator())
     best = Best(higher_is_better=True)
     best.see(1.0, 1, model)
-    assert set(best._learnt) == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert set(best.learnt) == {name for name, p in model.named_parameters() if p.requires_grad}
 
 
 def test_epochs_and_steps_together_are_refused() -> None:

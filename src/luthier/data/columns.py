@@ -1,10 +1,18 @@
 """Columns: what a task needs in a row, and which of a file's columns serves."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from luthier.errors import DataError, did_you_mean
+
+LONGEST_FIELD = 1_000_000
+"""Characters of a text, a long novel's: more is almost surely a quote or a bracket that was never closed."""
+LARGEST_WHOLE = 2**53
+"""Beyond it a number with a fraction can no longer tell whole numbers apart, and columns may hold both."""
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a pair of UTF-16: JSON's escapes can write it, no encoding can."""
 
 
 @dataclass(frozen=True)
@@ -23,20 +31,64 @@ class Column:
         """What is wrong with a value, in words; None where nothing is."""
         if value is None or value == "":
             return f"{self.name} is empty"
-        if isinstance(value, float) and math.isnan(value):
-            return f"{self.name} is no number"
-        if not self.text and not _is_plain(value):
-            return f"{self.name} is {value!r}; it must be text, a number, or a list of them"
-        if self.text and not isinstance(value, str):
-            return f"{self.name} is {value!r}, which is no text"
-        if self.text and not str(value).strip():
-            return f"{self.name} is blank"
-        return None
+        if isinstance(value, str):
+            fault = _fault_of_text(value)
+        elif self.text:
+            fault = f"is {_short(value)}, which is no text"
+        else:
+            fault = _fault_of_plain(value)
+        return fault and f"{self.name} {fault}"
 
 
-def _is_plain(value: object) -> bool:
+def _fault_of_text(value: str) -> str | None:
+    if len(value) > LONGEST_FIELD:
+        return f"has {len(value):,} characters; a field has {LONGEST_FIELD:,} at most"
+    if value.isspace():
+        return "is blank"
+    if "\0" in value:
+        return f"has a NUL character at {value.index(chr(0))}; the file is damaged, or of another encoding"
+    if not value.isascii() and (half := HALF.search(value)):
+        return f"has half a character (\\u{ord(half.group()):04x}) at {half.start()}"
+    return None
+
+
+def _fault_of_plain(value: object) -> str | None:
+    """What is wrong with a number, a truth value or a list of texts or numbers."""
     values = value if isinstance(value, list) else [value]
-    return all(isinstance(each, str | int | float) for each in values)
+    if not all(isinstance(each, str | int | float) for each in values):
+        return f"is {_short(value)}; it must be text, a number, or a list of them"
+    for each in values:
+        if isinstance(each, str) and (fault := "is empty" if not each else _fault_of_text(each)):
+            return f"is {_short(value)}: a text in it {fault}"
+        if isinstance(each, float) and not math.isfinite(each):
+            return f"is {_short(value)}, which is no finite number"
+        if isinstance(each, int) and abs(each) > LARGEST_WHOLE:
+            return f"is {_short(value)}, beyond what a number holds exactly; write it as text"
+    if len({kind_of(each) for each in values}) > 1:
+        return f"is {_short(value)}: its parts must be alike, all text or all numbers"
+    return None
+
+
+def kind_of(value: object) -> str:
+    """Text, a number, a truth value, or a list of them: values of one column must be of one kind."""
+    if isinstance(value, list):
+        return f"a list of {_PLURAL[kind_of(value[0])]}" if value else "a list"
+    if isinstance(value, str):
+        return "text"
+    return "a truth value" if isinstance(value, bool) else "a number"
+
+
+def fits(kind: str, other: str) -> bool:
+    """Whether values of two kinds may stand in one column; an empty list fits every list."""
+    return kind == other or (kind.startswith("a list") and other.startswith("a list") and "a list" in (kind, other))
+
+
+_PLURAL = {"text": "text", "a number": "numbers", "a truth value": "truth values"}
+
+
+def _short(value: object) -> str:
+    written = repr(value)
+    return written if len(written) <= 60 else f"{written[:57]}..."
 
 
 def match(found: Iterable[str], wanted: Sequence[Column], given: Mapping[str, str], *, where: str) -> dict[str, str]:
@@ -74,5 +126,5 @@ def match(found: Iterable[str], wanted: Sequence[Column], given: Mapping[str, st
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:12])
+    shown = ", ".join(name[:40] for name in names[:12])
     return shown + ", ..." if len(names) > 12 else shown or "none"

@@ -1,6 +1,6 @@
 """The settings that say where a run's rows come from."""
 
-import codecs
+import io
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -11,12 +11,13 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class DataSource(Component):
-    """Files, a folder of class folders, a hub id or `package:NAME/PATH` for each split."""
+    """Files, folders, a hub id or `package:NAME/PATH` for each split."""
 
     shorthand: ClassVar[str] = "train"
 
     train: str
-    """Training rows: CSV, TSV or JSONL file, folder of class folders of .txt files, hub id, or package:NAME/PATH."""
+    """Training rows: CSV, TSV, JSONL, JSON or Parquet file (text files also as .gz, .bz2, .xz), folder of class folders
+    of .txt files, saved datasets folder, hub id, or package:NAME/PATH."""
     validation: Share | str | None = 0.1
     """Rows that choose the best state: a source like train, or a share cut from the training rows; null: none."""
     test: Share | str | None = None
@@ -34,7 +35,7 @@ class DataSource(Component):
     @classmethod
     def _exists(cls, encoding: str) -> str:
         try:
-            codecs.lookup(encoding)
+            io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # hex and its like are codecs, and none of text
         except LookupError:
             raise ValueError(f"no encoding is called {encoding}; utf-8, utf-16, latin-1 and cp1252 are usual") from None
         return encoding

@@ -18,6 +18,8 @@ def choose_device(asked: str) -> str:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if asked == "auto":
         return next(device for device, available in there.items() if available)
+    if asked not in there:
+        raise RecipeError(f"training.device: no device is called {asked}; known: auto, {', '.join(there)}")
     if not there[asked]:
         raise RecipeError(f"training.device: this machine has no {asked} (say auto or cpu)")
     return asked

@@ -1,23 +1,26 @@
 """Load a pretrained model and its processor, trusting nothing that was downloaded to choose code.
 
-`trust_remote_code=False` and the attention's implementation are always said by us: a `config.json` may name
-both (CVE-2026-4372). Only safetensors weights are read; a pickle may run code.
+`trust_remote_code=False` and the attention's implementation are always said by us; what a `config.json` may say
+is in `models/trust.py`. Only safetensors weights are read; a pickle may run code.
 """
 
 import contextlib
+import json
 import logging
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
-from safetensors import SafetensorError
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.data.places import locate
-from luthier.errors import ModelError
+from luthier.errors import LuthierError, ModelError
+from luthier.models import trust
 from luthier.models.source import ModelSource
 
 
@@ -26,26 +29,40 @@ def load_processor(source: ModelSource) -> PreTrainedTokenizerBase:
 
     Raises ModelError where there is none.
     """
-    with _told("model.name", source.name):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(_place(source), trust_remote_code=False)
+    place = _place(source)
+    with _told(source.name), trust.no_pickles(source.name):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):  # a file may name any class of transformers
+        raise ModelError(f"model.name: {source.name} cannot be loaded: its tokenizer is a {type(tokenizer).__name__}")
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no file at all
+        raise ModelError(f"model.name: {source.name} cannot be loaded: it has no tokenizer files that are known")
     if tokenizer.pad_token is None:
         # Any token serves, as padded positions are masked; unk before eos, so that a text's own end stays.
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    return cast(PreTrainedTokenizerBase, tokenizer)
+    return tokenizer
 
 
 def load_model(
-    source: ModelSource, auto_model: str, config: dict[str, Any], *, device: str, seed: int
+    source: ModelSource,
+    auto_model: str,
+    config: dict[str, Any],
+    *,
+    device: str,
+    seed: int,
+    processor: PreTrainedTokenizerBase | None = None,
+    notes: list[str] | None = None,
 ) -> PreTrainedModel:
     """The pretrained model under a task's head; weights that are new are drawn under the seed.
 
-    Raises ModelError where it cannot be loaded.
+    `processor` saves loading it again; what a user should know of the weights is added to `notes`.
+    Raises ModelError where it cannot be loaded, or weights of its body are missing.
     """
     auto_class, place = getattr(transformers, auto_model), _place(source)
-    with _told("model.name", source.name), _quiet():
-        settings = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **config)
+    with _told(source.name), _quiet(), trust.no_pickles(source.name):
+        settings = _configuration(place, source.name, config)
         # Said last: as an argument, it would yield to the file's own `_attn_implementation`.
         settings._attn_implementation = _attention(source.attention, device)
+        trust.require_shards(Path(place), source.name)
         torch.manual_seed(seed)
         model, told = auto_class.from_pretrained(
             place,
@@ -56,17 +73,25 @@ def load_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    _require_base(model, [name for name, *_ in told["mismatched_keys"]], source.name)
-    model.config.pad_token_id = load_processor(source).pad_token_id  # decoders look for a row's last token by it
+    mismatched = [name for name, *_ in told["mismatched_keys"]]
+    said = trust.require_body(model, told["missing_keys"], mismatched, source.name)
+    if notes is not None:
+        notes += said
+    processor = processor or load_processor(source)
+    model.config.pad_token_id = processor.pad_token_id  # decoders look for a row's last token by it
     model.config.use_cache = False  # nothing is generated while training
     return cast(PreTrainedModel, model.to(device))
 
 
-def _require_base(model: PreTrainedModel, new: list[str], name: str) -> None:
-    """A head of another size is replaced by a new one; anything else must fit."""
-    odd = [parameter for parameter in new if parameter.startswith(f"{model.base_model_prefix}.")]
-    if odd:
-        raise ModelError(f"model.name: {name} cannot be loaded: its weights do not fit its config.json: {odd[0]}")
+def _configuration(place: str, name: str, config: dict[str, Any]) -> PreTrainedConfig:
+    """The file's configuration without what chooses code, read by transformers from a copy."""
+    raw, _ = PreTrainedConfig.get_config_dict(place, trust_remote_code=False)
+    clean = trust.harmless(raw, name)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(clean), encoding="utf-8")
+        settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, **config)
+    settings._name_or_path = place
+    return cast(PreTrainedConfig, settings)
 
 
 def num_positions(model: PreTrainedModel, processor: PreTrainedTokenizerBase) -> int:
@@ -77,7 +102,10 @@ def num_positions(model: PreTrainedModel, processor: PreTrainedTokenizerBase) ->
 
 def _place(source: ModelSource) -> str:
     path = locate(source.name, where="model.name", error=ModelError)
-    return source.name if path is None else str(path)
+    if path is None:
+        return source.name
+    trust.require_plain_weights(path, source.name)
+    return str(path)
 
 
 def _attention(asked: str, device: str) -> str | None:
@@ -86,13 +114,15 @@ def _attention(asked: str, device: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _told(where: str, name: str) -> Iterator[None]:
-    """What transformers raises, as one message of ours."""
+def _told(name: str) -> Iterator[None]:
+    """What transformers raises, as one message of ours: files that are no model break it in every kind of way."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        first = re.split(r"\n|(?<=[.!]) ", str(error).strip())[0][:300]
-        raise ModelError(f"{where}: {name} cannot be loaded: {first}") from error
+    except LuthierError:
+        raise
+    except Exception as error:
+        first = re.split(r"\n|(?<=[.!]) ", str(error).strip())[0][:300] or type(error).__name__
+        raise ModelError(f"model.name: {name} cannot be loaded: {first}") from error
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ class Screen:
             "progress": self._progress,
             "data": self._data,
             "model": self._model,
+            "begins": self._begins,
             "step": self._step,
             "evaluation": self._evaluation,
             "trained": self._trained,
@@ -74,9 +75,19 @@ class Screen:
             "settings", f"learning rate {record['learning_rate']:g}, {record['precision']} on {record['device']}"
         )
 
+        for note in record["notes"]:
+            self._line("note", note)
+
+    def _begins(self, record: Record) -> None:
+        for note in record["notes"]:
+            self._line("note", note)
+        if record["step"]:
+            self._line("resumed", f"from the checkpoint of step {record['step']}")
+
     def _step(self, record: Record) -> None:
         memory = record["peak_bytes"] / 2**30
-        now = f"loss {record['loss']:.4f}  {record['tokens_per_s']:,.0f} tokens/s  {memory:.1f} GiB"
+        loss = "no number" if record["loss"] is None else f"{record['loss']:.4f}"
+        now = f"loss {loss}  {record['tokens_per_s']:,.0f} tokens/s  {memory:.1f} GiB"
         self.progress.update(self.bar, now=now)
         if not self.console.is_terminal:
             self._line(f"{record['step']}/{record['num_steps']}", f"{now}  {record['remaining_s']:,.0f} s left")

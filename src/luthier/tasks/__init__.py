@@ -89,6 +89,12 @@ class Task(Component, ABC):
     def configuration(self) -> dict[str, Any]:
         """What the model's configuration must say for this task; only of a resolved task."""
 
+    def require_targets(self, rows: Dataset, split: str) -> None:
+        """Raise DataError, one for all of them, where rows have targets that this resolved task has no answer for.
+
+        It looks at the rows alone, so that it is told of every split before a model is loaded.
+        """
+
     @abstractmethod
     def prepare(self, rows: Dataset, processor: PreTrainedTokenizerBase) -> Dataset:
         """Tokens, targets and `length`, made once; `target` is left out where rows have no label."""

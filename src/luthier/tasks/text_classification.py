@@ -5,9 +5,10 @@ class weights. Multi-label: a binary cross-entropy per label. Regression: square
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import pyarrow
 import torch
 from datasets import Dataset
 from jaxtyping import Float
@@ -19,13 +20,28 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.component import Facts
 from luthier.data.columns import Column
+from luthier.data.spool import Spool, batches, column
 from luthier.errors import DataError, RecipeError
 from luthier.models import forward
 from luthier.tasks import Batch, Loss, Prediction, Task
-from luthier.tasks._labels import as_labels, as_number, guess_problem, in_order, number_of, require_usable
+from luthier.tasks._labels import (
+    as_labels,
+    as_number,
+    guess_problem,
+    in_order,
+    number_of,
+    require_known,
+    require_numbers,
+    require_single,
+    require_usable,
+)
 
 LONGEST = 512
 """Tokens that `max_length: auto` never goes beyond: attention's cost grows with the square."""
+
+TOKENS = {"input_ids": pyarrow.list_(pyarrow.int32())}
+FLAGS = pyarrow.list_(pyarrow.int8())
+"""How tokens are kept, and what is said of each token beside."""
 
 UNUSED = {
     "single-label": ("label_separator", "threshold"),
@@ -88,14 +104,13 @@ class TextClassification(Task):
 
     def _with_labels(self, rows: Dataset) -> Self:
         """The problem, the labels and their weights, from the training rows."""
-        values = [as_labels(value, self.label_separator) for value in rows["label"]]
-        problem = guess_problem(values) if self.problem == "auto" else self.problem
+        problem = guess_problem(self._labels_of(rows)) if self.problem == "auto" else self.problem
         self._refuse_unused(problem)
         if problem == "regression":
             return self.model_copy(update={"problem": problem, "labels": ()})
-        counts = Counter(label for labels in values for label in labels)
+        counts = Counter(label for labels in self._labels_of(rows) for label in labels)
         labels = in_order(counts) if self.labels == "auto" else self.labels
-        require_usable(labels, counts, problem)
+        require_usable(labels, counts, problem, len(rows))
         weights = self.class_weights
         if weights == "auto":
             weights = tuple(counts.total() / (len(labels) * max(1, counts[label])) for label in labels)
@@ -103,6 +118,20 @@ class TextClassification(Task):
             found = f"{len(weights)} weights for {len(labels)} labels"
             raise DataError(f"task.class_weights: {found}: {', '.join(labels)}")
         return self.model_copy(update={"problem": problem, "labels": labels, "class_weights": weights})
+
+    def _labels_of(self, rows: Dataset) -> Iterator[list[str]]:
+        return (as_labels(value, self.label_separator) for value in column(rows, "label"))
+
+    def require_targets(self, rows: Dataset, split: str) -> None:
+        if "label" not in rows.column_names:
+            return
+        told: Any = {"num_rows": len(rows), "where": f"data.{split}"}
+        if self.problem == "regression":
+            require_numbers(column(rows, "label"), **told)
+            return
+        if self.problem == "single-label":
+            require_single(self._labels_of(rows), **told)
+        require_known(self._labels_of(rows), self.labels, **told)
 
     def configuration(self) -> dict[str, Any]:
         if self.problem == "regression":
@@ -113,12 +142,15 @@ class TextClassification(Task):
 
     def prepare(self, rows: Dataset, processor: PreTrainedTokenizerBase) -> Dataset:
         limit = min(LONGEST, processor.model_max_length) if self.max_length == "auto" else self.max_length
-        pairs = list(rows["text_pair"]) if "text_pair" in rows.column_names else None
-        tokens = processor(list(rows["text"]), pairs, truncation=True, max_length=limit)
-        columns: dict[str, list[Any]] = {**tokens, "length": [len(ids) for ids in tokens["input_ids"]]}
-        if "label" in rows.column_names:
-            columns["target"] = [self._target(value) for value in rows["label"]]
-        return Dataset.from_dict(columns).with_format("numpy")
+        spool = Spool()
+        for piece in batches(rows):
+            tokens = processor(piece["text"], piece.get("text_pair"), truncation=True, max_length=limit)
+            columns: dict[str, Any] = {n: pyarrow.array(ids, TOKENS.get(n, FLAGS)) for n, ids in tokens.items()}
+            columns["length"] = [len(ids) for ids in tokens["input_ids"]]
+            if "label" in piece:
+                columns["target"] = [self._target(value) for value in piece["label"]]
+            spool.extend(columns)
+        return spool.finish().with_format("numpy")
 
     def collate(self, rows: Mapping[str, Any], processor: PreTrainedTokenizerBase) -> Batch:
         padding = {"input_ids": processor.pad_token_id, "token_type_ids": processor.pad_token_type_id}

@@ -1,30 +1,35 @@
-"""The course of a training: steps, log lines, evaluations, the best state, an early end.
+"""The course of a training: steps, log lines, evaluations, the best state, checkpoints, an early end.
 
 All that surrounds the one loop, as one generator of records; whoever follows it logs and shows them.
 """
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from luthier.data.batching import Batching
-from luthier.errors import RecipeError, did_you_mean
+from luthier.errors import NotFinite, TrainingError
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.predict import predict
 from luthier.evaluation.score import metrics_of, value
+from luthier.interrupt import Interrupted, Stop
 from luthier.methods import Method
 from luthier.tasks import Batch, Task
+from luthier.training import snapshot
 from luthier.training.best import Best
+from luthier.training.checkpoints import Checkpoints
 from luthier.training.clock import Clock
 from luthier.training.loop import TrainState, train
+from luthier.training.order import Order
 from luthier.training.settings import Training
+from luthier.training.watching import watched
 
-LAST = "last"
+AUTO_SECONDS = 15 * 60
+"""Longest time without a checkpoint where the recipe leaves it to us."""
 
 
 @dataclass(frozen=True)
@@ -38,99 +43,160 @@ class Material:
     validation: Dataset | None
 
 
-def course(material: Material, method: Method, settings: Training) -> Iterator[dict[str, Any]]:
+def course(
+    material: Material,
+    method: Method,
+    settings: Training,
+    *,
+    checkpoints: Checkpoints | None = None,
+    stop: Stop | None = None,
+) -> Iterator[dict[str, Any]]:
     """Train to the horizon or the early end, and leave the best state in the model.
 
-    Raises TrainingError where the loss is no number any more.
+    Goes on from the newest checkpoint where there is one. Raises NotFinite where loss or gradient is no number,
+    RunError where a checkpoint cannot be written, Interrupted where a signal asked to stop.
     """
-    if material.task.couples_rows and settings.accumulation > 1:
-        raise RecipeError("training.accumulation: this task's loss couples the rows of a batch; say 1")
-    batching = Batching(material.train["length"][:], settings.batch_size, settings.batch_tokens, settings.seed)
-    epoch_ends = _epoch_ends(batching, settings)
-    num_steps = _num_steps(epoch_ends, settings)
-    state = TrainState.start(material.model, method, settings, num_steps)
-    watch = _watch(material, settings)
-    best = Best(watch.higher_is_better, settings.patience) if watch else None
-    clock = Clock(state, num_steps)
-    torch.manual_seed(settings.seed)  # dropout, whatever was drawn while the model was made
-    for step in train(material.model, material.task, _batches(batching, material, settings), settings, state):
-        yield {"event": "progress", "step": step.number, "num_steps": num_steps}
-        clock.add(step)
-        is_last = step.number == num_steps
-        if step.number % settings.log_every == 0 or is_last:
-            yield clock.read(epoch=_epoch_at(step.number, epoch_ends))
-        every = settings.evaluate_every
-        if best and (is_last or (step.number % every == 0 if every else step.number in epoch_ends)):
-            with clock.paused():
-                assert watch is not None
-                yield _evaluate(material, settings, watch, best, step.number)
-        if best and best.time_to_stop:
-            break
-    if best:
-        best.restore(material.model)
-    yield {"event": "trained", **clock.summary(), "best_step": (best and best.step) or state.step}
+    assert not (material.task.couples_rows and settings.accumulation > 1), "groundwork refuses it"
+    line = _Line.start(material, method, settings, checkpoints, stop or Stop())
+    yield from line.go_on()
+    with line.stop.waits_for_border():
+        yield from line.steps()
+        yield from line.last_words()
+    if line.best:
+        line.best.restore(material.model)
+    best_step = (line.best and line.best.step) or line.state.step
+    yield {"event": "trained", **line.clock.summary(), "best_step": best_step}
 
 
-def _batches(batching: Batching, material: Material, settings: Training) -> Iterator[Sequence[Batch]]:
-    """Micro-batches of every step, epoch after epoch; neighbours in length stay together."""
+@dataclass
+class _Line:
+    """A training on its way."""
+
+    material: Material
+    settings: Training
+    order: Order
+    state: TrainState
+    clock: Clock
+    watch: Metric | None
+    best: Best | None
+    checkpoints: Checkpoints | None
+    stop: Stop
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def start(
+        cls, material: Material, method: Method, settings: Training, checkpoints: Checkpoints | None, stop: Stop
+    ) -> "_Line":
+        order = Order.plan(material.train["length"][:], settings)
+        state = TrainState.start(material.model, method, settings, order.num_steps)
+        watch = watched(material.task, settings, has_validation=material.validation is not None)
+        best = Best(watch.higher_is_better, settings.patience) if watch else None
+        writes = settings.checkpoint_every != "never"
+        clock = Clock(state, order.num_steps)
+        return cls(material, settings, order, state, clock, watch, best, checkpoints if writes else None, stop)
+
+    def go_on(self) -> Iterator[dict[str, Any]]:
+        """From the newest checkpoint that is whole, where there is one; else from the beginning."""
+        faults: tuple[str, ...] = ()
+        if self.checkpoints is not None:
+            self.checkpoints.tidy()
+            found, faults = self.checkpoints.newest()
+            if found is not None:
+                snapshot.restore(found, self.material.model, self.state, self.best, self.clock)
+            else:
+                self.checkpoints.require_room((self.checkpoints.keep + 1) * snapshot.size_bytes(self.material.model))
+        yield {"event": "begins", "step": self.state.step, "notes": faults}
+
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """Every step that is left, with what is due after it."""
+        if self._is_over():
+            return
+        batches = _batches(self.order, self.material, self.settings, self.state.step)
+        for step in train(self.material.model, self.material.task, batches, self.settings, self.state):
+            yield {"event": "progress", "step": step.number, "num_steps": self.order.num_steps}
+            self.clock.add(step)
+            is_last = step.number == self.order.num_steps
+            if step.number % self.settings.log_every == 0 or is_last:
+                yield self._read_clock()
+            if self.best and (is_last or self._is_due(self.settings.evaluate_every)):
+                with self.clock.paused():
+                    yield self._evaluate(self.best)
+            with self.clock.paused():
+                yield from self._checkpoint()
+            if self.stop.asked_by is not None:
+                raise Interrupted(self.stop.asked_by, self._farewell())
+            if self._is_over():
+                return
+
+    def last_words(self) -> Iterator[dict[str, Any]]:
+        """The log line of what an early end cut off."""
+        if self.clock.waiting:
+            yield self._read_clock()
+
+    def _is_over(self) -> bool:
+        return self.state.step >= self.order.num_steps or (self.best is not None and self.best.time_to_stop)
+
+    def _is_due(self, every: int | None) -> bool:
+        """After every so many steps; else at each epoch's end."""
+        return self.state.step % every == 0 if every else self.state.step in self.order.epoch_ends
+
+    def _read_clock(self) -> dict[str, Any]:
+        """The log line; steps that were not taken are counted, and end the run when there are too many."""
+        record = self.clock.read(epoch=self.order.epoch_at(self.state.step))
+        skipped = record.get("skipped", [])
+        self.state.num_skipped += len(skipped)
+        if self.state.num_skipped > self.settings.max_nan_steps:
+            first = skipped[0]
+            raise NotFinite(first, self.order.rows(first).tolist(), _not_finite(first, self.settings))
+        if self.state.scaler.is_enabled() and self.state.scaler.get_scale() < 1:
+            raise TrainingError(f"step {self.state.step}: gradients overflow fp16 at every scale; use bf16 or fp32")
+        return record
+
+    def _evaluate(self, best: Best) -> dict[str, Any]:
+        """The task's first metric, its loss, and the watched one, on the validation rows."""
+        material, rows = self.material, self.material.validation
+        assert rows is not None and self.watch is not None
+        predictions = predict(material.model, material.task, rows, material.processor, **self.settings.evaluation())
+        first, loss = metrics_of((material.task.metrics[0], "loss"))
+        scores = {metric.name: value(metric, predictions, rows["target"][:]) for metric in (first, loss, self.watch)}
+        is_best = best.see(scores[self.watch.name], self.state.step, material.model)
+        return {"event": "evaluation", "step": self.state.step, **scores, "best": is_best}
+
+    def _checkpoint(self) -> Iterator[dict[str, Any]]:
+        """Where one is due, or the run is about to leave the loop."""
+        every = self.settings.checkpoint_every
+        long_ago = every == "auto" and time.monotonic() - self.saved_at > AUTO_SECONDS
+        due = self._is_due(every if isinstance(every, int) else None) or long_ago
+        if self.checkpoints is None or not (due or self._is_over() or self.stop.asked_by is not None):
+            return
+        start = time.perf_counter()
+        self.checkpoints.save(
+            self.state.step, *snapshot.capture(self.material.model, self.state, self.best, self.clock)
+        )
+        self.saved_at = time.monotonic()
+        yield {"event": "checkpoint", "step": self.state.step, "duration_s": round(time.perf_counter() - start, 3)}
+
+    def _farewell(self) -> str:
+        told = f"stopped after step {self.state.step} of {self.order.num_steps}"
+        if self.checkpoints is None:
+            return f"{told}; nothing is kept, as training.checkpoint_every is never"
+        return f"{told}; go on with: luthier resume {self.checkpoints.folder.parent}"
+
+
+def _not_finite(step: int, settings: Training) -> str:
+    allowed = f" (more than max_nan_steps={settings.max_nan_steps})" if settings.max_nan_steps else ""
+    return (
+        f"step {step}: the loss or its gradient is no finite number{allowed}; the step was not taken. Try a smaller "
+        "training.learning_rate, precision bf16 or fp32, or leave such steps out with training.max_nan_steps=10"
+    )
+
+
+def _batches(order: Order, material: Material, settings: Training, after: int) -> Iterator[Sequence[Batch]]:
+    """Micro-batches of every step that follows; neighbours in length stay together."""
     assert settings.micro_batch_tokens != "auto", "settings must be resolved before training"
     bound = None if material.task.couples_rows else settings.micro_batch_tokens
-    micro = replace(batching, batch_tokens=bound)
-    for _, numbers in batching.endless():
+    micro = replace(order.batching, batch_tokens=bound)
+    for numbers in order.after(after):
         parts = np.array_split(numbers, min(settings.accumulation, len(numbers)))
         pieces = [piece for part in parts for piece in micro.cut(part)]
         yield [material.task.collate(material.train[piece], material.processor) for piece in pieces]
-
-
-def _epoch_ends(batching: Batching, settings: Training) -> list[int]:
-    """The step at which each epoch that the run begins would end."""
-    steps, epochs = settings.steps, settings.epochs
-    assert steps is not None or epochs is not None, "settings must be resolved before training"
-    ends = [len(batching.epoch(0))]
-    while ends[-1] < steps if steps is not None else len(ends) < (epochs or 1):
-        ends.append(ends[-1] + len(batching.epoch(len(ends))))
-    return ends
-
-
-def _num_steps(ends: list[int], settings: Training) -> int:
-    """The run's horizon; of a fraction of an epoch, one step at least."""
-    if settings.steps is not None:
-        return settings.steps
-    assert settings.epochs is not None
-    start = ends[-2] if len(ends) > 1 else 0
-    share = settings.epochs - (len(ends) - 1)
-    return start + max(1, round(share * (ends[-1] - start)))
-
-
-def _epoch_at(step: int, ends: list[int]) -> float:
-    """Epochs done after a step, as a number with a fraction."""
-    number = int(np.searchsorted(ends, step))
-    start = ends[number - 1] if number else 0
-    return round(number + (step - start) / (ends[number] - start), 3)
-
-
-def _watch(material: Material, settings: Training) -> Metric | None:
-    """The metric that chooses the best state; None where the last state is wanted, or nothing can be watched."""
-    if settings.best == LAST:
-        return None
-    if material.validation is None:
-        if settings.patience is not None or settings.best != "auto":
-            raise RecipeError("training.best and training.patience need validation rows; set data.validation")
-        return None
-    metrics = {metric.name: metric for metric in metrics_of(material.task.metrics)}
-    name = "loss" if settings.best == "auto" else settings.best
-    if name not in metrics:
-        known = ", ".join(metrics)
-        raise RecipeError(f"training.best: no metric is called {name}{did_you_mean(name, metrics)} ({known}, last)")
-    return metrics[name]
-
-
-def _evaluate(material: Material, settings: Training, watch: Metric, best: Best, step: int) -> dict[str, Any]:
-    """The task's first metric, its loss, and the watched one, on the validation rows."""
-    rows = material.validation
-    assert rows is not None
-    predictions = predict(material.model, material.task, rows, material.processor, **settings.evaluation())
-    first, loss = metrics_of((material.task.metrics[0], "loss"))
-    scores = {metric.name: value(metric, predictions, rows["target"][:]) for metric in (first, loss, watch)}
-    is_best = best.see(scores[watch.name], step, material.model)
-    return {"event": "evaluation", "step": step, **scores, "best": is_best}

@@ -46,6 +46,12 @@ class Training(Component):
     """Evaluations without a better score after which the run stops early; null: never."""
     best: str = "auto"
     """Metric that chooses which state is kept; auto: loss, the steadiest on few rows; last: the final state."""
+    checkpoint_every: Annotated[int, Field(gt=0)] | Literal["auto", "never"] = "auto"
+    """Steps between checkpoints, from which a run goes on; auto: each epoch's end, and 15 minutes after the last."""
+    keep_checkpoints: Annotated[int, Field(gt=0)] = 2
+    """How many checkpoints stay while the run goes on; a finished run needs none."""
+    max_nan_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of which loss or gradient may be no finite number: they are left out. One more, and the run stops."""
     log_every: Annotated[int, Field(gt=0)] = 10
     """Steps between lines of the log."""
 

@@ -1,0 +1,174 @@
+"""Everything short of training: what a recipe resolves to, what its rows hold, and what the model will be shown.
+
+The same line as a run's, up to the first step; nothing is written.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from luthier.component import Component
+from luthier.data.batching import Batching
+from luthier.data.splits import Splits
+from luthier.groundwork import Built, build, read_rows
+from luthier.recipe import Recipe
+from luthier.tasks import Task
+
+NUM_EXAMPLES = 3
+WITHOUT_LIMIT = 2**30
+"""Tokens that no text has: how long texts are is measured before they are cut."""
+UNBALANCED = 10
+"""Times that a label may have more rows than another one before it is worth a note."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a split's rows, before any is cut."""
+
+    median: int
+    most: int
+    """95 % of the rows have this many at most."""
+    longest: int
+    truncated: float
+    """Share of the rows that lose tokens to `task.max_length`."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training row as the model will see it: its tokens as text, the special ones too, and its label."""
+
+    text: str
+    num_tokens: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a recipe comes to."""
+
+    recipe: Recipe
+    """Resolved."""
+    settled: Mapping[str, Any]
+    """Settings that were auto or left open, and what they came to."""
+    notes: tuple[str, ...]
+    """What was noticed: rows skipped, repeats, leaks, labels out of balance, weights that are new."""
+    rows: Mapping[str, int]
+    labels: Mapping[str, Mapping[str, int]]
+    """Split -> label -> its rows; empty for a regression."""
+    numbers: Mapping[str, tuple[float, float, float]]
+    """Split -> smallest, mean and largest target of a regression."""
+    lengths: Mapping[str, Lengths]
+    steps_per_epoch: int
+    num_parameters: int
+    learning: Mapping[str, int]
+    """What learns: names, with * for numbers, and how many parameters they are."""
+    examples: tuple[Example, ...]
+
+
+def check(recipe: Recipe) -> Checked:
+    """Follow a recipe up to the first step.
+
+    Raises LuthierError where a run of it would break before that.
+    """
+    rows = read_rows(recipe)
+    built = build(recipe, rows)
+    return _gather(recipe, rows.splits, built)
+
+
+def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
+    resolved, model, processor = built.recipe, built.model, built.processor
+    task, named = resolved.task, splits.named()
+    limit = getattr(task, "max_length", WITHOUT_LIMIT)
+    whole = task.model_copy(update={"max_length": WITHOUT_LIMIT} if hasattr(task, "max_length") else {})
+    prepared = {name: whole.prepare(rows, processor) for name, rows in named.items()}
+    labels = {name: counts for name, rows in prepared.items() if (counts := _count(task, rows))}
+    numbers = {} if labels else {name: _spread(rows["target"][:]) for name, rows in prepared.items()}
+    return Checked(
+        recipe=resolved,
+        settled=dict(_settled(asked, resolved)),
+        notes=(*splits.notes, *built.notes, *_unbalanced(labels.get("train", {})), *_in_the_way(resolved.output)),
+        rows={name: len(rows) for name, rows in named.items()},
+        labels=labels,
+        numbers=numbers,
+        lengths={name: _lengths(rows["length"][:], limit) for name, rows in prepared.items()},
+        steps_per_epoch=_steps(np.minimum(prepared["train"]["length"][:], limit), resolved),
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        learning=_learning(model),
+        examples=tuple(_examples(task, splits.train, processor)),
+    )
+
+
+def _count(task: Task, rows: Dataset) -> dict[str, int]:
+    """Rows of each label, in the model's order; a label may be in no row of a split."""
+    labels: tuple[str, ...] = getattr(task, "labels", ())
+    targets = np.asarray(rows["target"][:])
+    counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets.astype(int), minlength=len(labels))
+    return {label: int(count) for label, count in zip(labels, counts, strict=False)}
+
+
+def _spread(targets: Any) -> tuple[float, float, float]:
+    numbers = np.asarray(targets, dtype=float)
+    return float(numbers.min()), float(numbers.mean()), float(numbers.max())
+
+
+def _lengths(tokens: Any, limit: int) -> Lengths:
+    median, most = (int(value) for value in np.percentile(tokens, [50, 95], method="higher"))
+    return Lengths(median, most, int(np.max(tokens)), float(np.mean(tokens > limit)))
+
+
+def _steps(lengths: Any, recipe: Recipe) -> int:
+    settings = recipe.training
+    return len(Batching(lengths, settings.batch_size, settings.batch_tokens, settings.seed).epoch(0))
+
+
+def _settled(asked: Component, resolved: Component, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings that resolving has changed, by their path."""
+    for name in type(asked).model_fields:
+        before, after = getattr(asked, name), getattr(resolved, name)
+        if isinstance(before, Component):
+            yield from _settled(before, after, f"{place}{name}.")
+        elif before != after:
+            yield f"{place}{name}", after
+
+
+def _learning(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters that learn, layers of one kind as one line."""
+    counts: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            layer = name.rpartition(".")[0] or name
+            counts[re.sub(r"\.\d+(?=\.|$)", ".*", layer)] += parameter.numel()
+    return dict(counts)
+
+
+def _unbalanced(counts: Mapping[str, int]) -> Iterator[str]:
+    if not counts:
+        return
+    rarest, commonest = min(counts, key=lambda k: counts[k]), max(counts, key=lambda k: counts[k])
+    if counts[rarest] == 0:
+        yield f"train: no row has the label {rarest}"
+    elif counts[commonest] >= UNBALANCED * counts[rarest]:
+        times = f"{counts[commonest] / counts[rarest]:,.0f} times"
+        yield f"train: {commonest} has {times} the rows of {rarest}; task.class_weights=auto weighs them alike"
+
+
+def _in_the_way(output: str) -> Iterator[str]:
+    path = Path(output)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        yield f"output: {output} is there already; training needs another output, --overwrite or --resume"
+
+
+def _examples(task: Task, rows: Dataset, processor: PreTrainedTokenizerBase) -> Iterator[Example]:
+    """The first rows, cut as they will be, their tokens decoded back."""
+    chosen = rows.select(range(min(NUM_EXAMPLES, len(rows))))
+    for row, tokens in zip(chosen, task.prepare(chosen, processor)["input_ids"], strict=True):
+        label = row.get("label")
+        shown = ", ".join(map(str, label)) if isinstance(label, list) else str(label)
+        yield Example(str(processor.decode(tokens)), len(tokens), shown)

@@ -1,0 +1,131 @@
+"""Files that are whole or not there: written beside, flushed to the disk, then renamed into place.
+
+A crash, a kill or a full disk at any instant leaves what was there before. No other module renames or syncs.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHUNK_BYTES = 8 * 2**20
+TEMPORARY, DISCARDED = ".writing-", ".discarded-"
+"""Beginnings of names that hold nothing of worth: a folder half written, a folder half removed."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file as it was meant: its size in bytes and the SHA-256 of its content."""
+
+    bytes: int
+    sha256: str
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small text file at once."""
+    beside = path.with_name(f"{TEMPORARY}{path.name}")
+    write_chunks(beside, [text.encode("utf-8")])
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file at once."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> Written:
+    """Write a file and flush it to the disk; one thread writes while another one hashes."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as hashing:
+        waiting = None
+        for chunk in _cut(chunks):
+            if waiting is not None:
+                waiting.result()
+            waiting = hashing.submit(digest.update, chunk)
+            _write_all(file.fileno(), chunk)
+            size += len(chunk)
+        if waiting is not None:
+            waiting.result()
+        os.fsync(file.fileno())
+    return Written(size, digest.hexdigest())
+
+
+def _write_all(descriptor: int, chunk: memoryview) -> None:
+    while chunk:
+        chunk = chunk[os.write(descriptor, chunk) :]
+
+
+def _cut(chunks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+    for chunk in chunks:
+        whole = memoryview(chunk)
+        for start in range(0, len(whole), CHUNK_BYTES):
+            yield whole[start : start + CHUNK_BYTES]
+
+
+def read_back(path: Path) -> Written:
+    """A file as it is."""
+    with path.open("rb") as file:
+        return Written(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears whole under its name, or not at all; what stood there before goes once it is written."""
+    beside = path.with_name(f"{TEMPORARY}{path.name}")
+    discard(beside)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        sync_tree(beside)
+        discard(path)
+        beside.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that no half of it is ever taken for the whole."""
+    if not folder.exists():
+        return
+    away = folder.with_name(f"{DISCARDED}{folder.name}")
+    shutil.rmtree(away, ignore_errors=True)
+    folder.replace(away)
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what an interrupted write or removal left behind."""
+    for left in (*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"{DISCARDED}*")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file below, then every folder; what was synced as it was written costs nothing twice."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        _sync(path)
+    _sync(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names, without which a renamed file may be lost with the power."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

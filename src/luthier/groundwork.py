@@ -1,0 +1,77 @@
+"""What a run stands on before its first step: rows, the model with its method applied, the resolved recipe.
+
+`luthier check` ends here; a run goes on.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from luthier.component import Facts
+from luthier.data.splits import Splits, load
+from luthier.errors import RecipeError
+from luthier.models.device import choose_device
+from luthier.models.load import load_model, load_processor, num_positions
+from luthier.recipe import Recipe
+from luthier.tasks import Task
+from luthier.training.watching import watched
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Every split, and the task with what it learnt of the training rows."""
+
+    splits: Splits
+    task: Task
+    device: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model that is ready to learn."""
+
+    recipe: Recipe
+    """Resolved."""
+    model: PreTrainedModel
+    processor: PreTrainedTokenizerBase
+    notes: tuple[str, ...]
+    """What a user should know of the weights."""
+
+
+def read_rows(recipe: Recipe) -> Rows:
+    """Read the data, and refuse what the task cannot learn or judge, before any weight is loaded.
+
+    Raises DataError or RecipeError.
+    """
+    device = choose_device(recipe.training.device)
+    splits = load(recipe.data, recipe.task.columns(), seed=recipe.training.seed)
+    task = recipe.task.resolve(Facts(device=device, train=splits.train))
+    for name, rows in splits.named().items():
+        task.require_targets(rows, name)
+    watched(task, recipe.training, has_validation=splits.validation is not None)
+    if task.couples_rows and recipe.training.accumulation > 1:
+        raise RecipeError("training.accumulation: this task's loss couples the rows of a batch; say 1")
+    return Rows(splits, task, device)
+
+
+def build(recipe: Recipe, rows: Rows) -> Built:
+    """Load the model, settle whatever was auto, and apply the method.
+
+    Raises ModelError, MethodError or RecipeError.
+    """
+    seed, train, notes = recipe.training.seed, rows.splits.train, list[str]()
+    processor = load_processor(recipe.model)
+    model = load_model(
+        recipe.model,
+        rows.task.auto_model,
+        rows.task.configuration(),
+        device=rows.device,
+        seed=seed,
+        processor=processor,
+        notes=notes,
+    )
+    facts = Facts(rows.device, train, len(train), model.num_parameters(), num_positions(model, processor))
+    resolved = recipe.resolve(facts)
+    resolved.method.apply(model, generator=torch.Generator().manual_seed(seed))
+    return Built(resolved, model, processor, tuple(notes))

@@ -1,0 +1,58 @@
+"""Signals that ask a run to stop: SIGTERM, SIGINT, SIGHUP.
+
+While a run trains, the first one waits for the next step's border, where a checkpoint is written; at any other
+time, and the second time, the run stops where it stands. Checkpoints appear whole or not at all, so that is safe too.
+"""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+from luthier.errors import LuthierError
+
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
+
+
+class Interrupted(LuthierError):
+    """A run was asked to stop; `exit_code` is the conventional one, 128 and the signal's number."""
+
+    def __init__(self, signal_number: int, told: str) -> None:
+        super().__init__(told)
+        self.exit_code = 128 + signal_number
+
+
+class Stop:
+    """Whether a run has been asked to stop."""
+
+    def __init__(self) -> None:
+        self.asked_by: signal.Signals | None = None
+        self._waits = False
+
+    @contextlib.contextmanager
+    def waits_for_border(self) -> Iterator[None]:
+        """While open, the first signal is noted and nothing else happens; the step loop looks at `asked_by`."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Python's signal handler."""
+        if self._waits and self.asked_by is None:
+            self.asked_by = signal.Signals(number)
+            return
+        raise Interrupted(number, f"stopped by {signal.Signals(number).name}")
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """While open, signals come here; one that was ignored before (as under nohup) stays ignored."""
+        numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self.handle) for number in heard}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

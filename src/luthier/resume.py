@@ -1,0 +1,72 @@
+"""Going on with a run: only with the recipe, the rows and the base model it was begun with, or when told to.
+
+Other versions and devices are let through with a word: results may differ in rounding.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from luthier.errors import RunError
+from luthier.recipe import Recipe
+from luthier.run import Run
+
+FREE = {"training.log_every", "training.checkpoint_every", "training.keep_checkpoints", "training.device"}
+"""Settings that change nothing of what is learnt."""
+
+
+def compare(run: Run, recipe: Recipe, environment: Mapping[str, Any], *, accept_changes: bool) -> list[str]:
+    """What differs from the run's beginning, in words.
+
+    Raises RunError where it would change what is learnt and is not accepted.
+    """
+    before = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    changes = [*_settings(run.recipe, recipe), *_contents(before, environment)]
+    if changes and not accept_changes:
+        listed = "\n".join(f"  {change}" for change in changes)
+        raise RunError(
+            f"{run.folder}: this is not what the run was begun with:\n{listed}\n"
+            "Put it back, say --accept-changes to go on all the same, or --overwrite to begin anew"
+        )
+    return [*(f"accepted: {change}" for change in changes), *_surroundings(before, environment)]
+
+
+def identity(run: Run, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What every checkpoint of a run says of it."""
+    recipe = hashlib.sha256((run.folder / "recipe.yaml").read_bytes()).hexdigest()
+    return {"id": run.id, "recipe_sha256": recipe, "data_sha256": environment["data_sha256"]}
+
+
+def _settings(before: Recipe, now: Recipe) -> Iterator[str]:
+    """Data and a model's files are known by their content, wherever they lie."""
+    old, new = _flat(before.model_dump(exclude={"data", "output"})), _flat(now.model_dump(exclude={"data", "output"}))
+    for path in sorted(old.keys() | new.keys()):
+        if path not in FREE and path != "model.name" and old.get(path) != new.get(path):
+            yield f"{path} was {old.get(path, 'not there')}, now it is {new.get(path, 'not there')}"
+    if before.model.name != now.model.name and not before.model.name.startswith(("package:", "/", ".")):
+        yield f"model.name was {before.model.name}, now it is {now.model.name}"
+
+
+def _contents(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for split in sorted(before["data_sha256"].keys() | now["data_sha256"].keys()):
+        if before["data_sha256"].get(split) != now["data_sha256"].get(split):
+            yield f"the {split} rows have changed"
+    if before["model_sha256"] != now["model_sha256"]:
+        yield "the base model's weights have changed"
+
+
+def _surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for part in ("versions", "device"):
+        for name, value in now[part].items():
+            if before[part].get(name) != value:
+                yield f"{name} was {before[part].get(name)}, now it is {value}; results may differ in rounding"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under their key paths."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+        found.update(inner)
+    return found
