@@ -17,7 +17,7 @@ METHODS = ["full", {"kind": "partial", "train": ["last-1", "head"]}, {"kind": "l
 
 @pytest.fixture(scope="module", params=METHODS, ids=["full", "partial", "lora"])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Record]]:
-    learning_rate = 3e-2 if "rank" in request.param else 5e-3
+    learning_rate = 1e-2 if "rank" in request.param else 5e-3
     training = {"epochs": 12, "batch_size": 8, "learning_rate": learning_rate, "precision": "fp32", "seed": 1}
     return tiny_run(tmp_path_factory.mktemp("run"), method=request.param, training=training)
 

@@ -9,12 +9,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CHUNK_BYTES = 8 * 2**20
+CHUNK_BYTES = 2**20
+"""Written and hashed at a time: small enough for a cache."""
 TEMPORARY, DISCARDED = ".writing-", ".discarded-"
 """Beginnings of names that hold nothing of worth: a folder half written, a folder half removed."""
 
@@ -41,18 +41,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> Written:
-    """Write a file and flush it to the disk; one thread writes while another one hashes."""
+    """Write a file and flush it to the disk, hashed on the way."""
     digest, size = hashlib.sha256(), 0
-    with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as hashing:
-        waiting = None
+    with path.open("wb", buffering=0) as file:
         for chunk in _cut(chunks):
-            if waiting is not None:
-                waiting.result()
-            waiting = hashing.submit(digest.update, chunk)
             _write_all(file.fileno(), chunk)
+            digest.update(chunk)
             size += len(chunk)
-        if waiting is not None:
-            waiting.result()
         os.fsync(file.fileno())
     return Written(size, digest.hexdigest())
 

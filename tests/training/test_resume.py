@@ -148,13 +148,13 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path: Path)
     asked = settings(steps=6, checkpoint_every=2)
     calm, again = made_for(Full()), made_for(Full())
     list(course(calm, Full(), asked, checkpoints=checkpoints(tmp_path)))
-    file = tmp_path / "step-6" / "optimizer.safetensors"
+    file = tmp_path / "step-6" / "optimizer-exp_avg.safetensors"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     records = list(course(again, Full(), asked, checkpoints=checkpoints(tmp_path)))
     assert records[0]["step"] == 4
-    assert "step-6 is not used: optimizer.safetensors is damaged" in records[0]["notes"][0]
+    assert "step-6 is not used: optimizer-exp_avg.safetensors is damaged" in records[0]["notes"][0]
     assert all(torch.equal(p, weights(calm)[name]) for name, p in weights(again).items())
 
 

@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from luthier import files
 from luthier.errors import RunError
 
-MANIFEST, CONTENT = "MANIFEST.json", "state.json"
+MANIFEST, CONTENT, SUFFIX = "MANIFEST.json", "state.json", ".safetensors"
 FORMAT = 1
 """Of the manifest and of what the files hold; another one is not read."""
 SPARE_BYTES = 2**20
@@ -50,9 +51,10 @@ class Checkpoint:
         content: dict[str, Any] = json.loads((self.folder / CONTENT).read_text(encoding="utf-8"))
         return content
 
-    def file(self, name: str) -> Path:
-        """The safetensors file of this name."""
-        return self.folder / f"{name}.safetensors"
+    @property
+    def tensor_files(self) -> dict[str, Path]:
+        """The safetensors files, by name."""
+        return {path.name.removesuffix(SUFFIX): path for path in sorted(self.folder.glob(f"*{SUFFIX}"))}
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,7 @@ class Checkpoints:
         self.require_room(sum(array.data.nbytes for file in arrays.values() for array in file.values()))
         try:
             with files.new_folder(path) as beside:
-                written = {
-                    f"{name}.safetensors": files.write_chunks(beside / f"{name}.safetensors", _safetensors(tensors))
-                    for name, tensors in arrays.items()
-                }
+                written = _write_tensors(beside, arrays)
                 written[CONTENT] = files.write_chunks(beside / CONTENT, [json.dumps(content).encode()])
                 sums = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in written.items()}
                 manifest = {"format": FORMAT, "step": step, **self.identity, "files": sums}
@@ -168,6 +167,17 @@ class Checkpoints:
     def _what_is_left(self) -> str:
         found, _ = self.newest()
         return f"; checkpoint step-{found.step} is whole" if found else ""
+
+
+def _write_tensors(folder: Path, arrays: Mapping[str, Mapping[str, Array]]) -> dict[str, files.Written]:
+    """A thread a file: while one waits for the disk, the others hash."""
+
+    def write(name: str) -> files.Written:
+        return files.write_chunks(folder / name, _safetensors(arrays[name.removesuffix(SUFFIX)]))
+
+    names = [f"{name}{SUFFIX}" for name in arrays]
+    with ThreadPoolExecutor(len(names)) as threads:
+        return dict(zip(names, threads.map(write, names), strict=True))
 
 
 def _safetensors(tensors: Mapping[str, Array]) -> list[bytes | memoryview]:

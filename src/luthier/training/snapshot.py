@@ -17,8 +17,8 @@ from luthier.training.checkpoints import Array, Checkpoint
 from luthier.training.clock import Clock
 from luthier.training.loop import TrainState
 
-LEARNT, OPTIMIZER, BEST = "learnt", "optimizer", "best"
-"""Names of the tensor files."""
+LEARNT, BEST, OPTIMIZER = "learnt", "best", "optimizer-"
+"""Names of the tensor files; of the optimiser's, the beginning: each of its averages has a file."""
 
 DTYPES = {
     torch.float64: "F64",
@@ -39,8 +39,8 @@ def capture(
     model: PreTrainedModel, state: TrainState, best: Best | None, clock: Clock
 ) -> tuple[Arrays, dict[str, Any]]:
     """All that a run needs to go on as if it had never stopped: tensors by file, and what is no tensor."""
-    moving, plain = _optimizer_state(model, state)
-    arrays = {LEARNT: _arrays(changing(model)), OPTIMIZER: _arrays(moving)}
+    averages, plain = _optimizer_state(model, state)
+    arrays = {LEARNT: _arrays(changing(model)), **{OPTIMIZER + key: _arrays(each) for key, each in averages.items()}}
     if best is not None and best.learnt and best.step != state.step:  # else it is what is learnt
         arrays[BEST] = _arrays(best.learnt)
     content = {
@@ -59,14 +59,14 @@ def restore(checkpoint: Checkpoint, model: PreTrainedModel, state: TrainState, b
     Raises RunError where the checkpoint holds another model or method's parameters.
     """
     content = checkpoint.content
-    learnt = load_file(checkpoint.file(LEARNT))
-    _put(learnt, changing(model), checkpoint)
-    _restore_optimizer(load_file(checkpoint.file(OPTIMIZER)), content["optimizer"], model, state)
+    tensors = {name: load_file(path) for name, path in checkpoint.tensor_files.items()}
+    _put(tensors[LEARNT], changing(model), checkpoint)
+    averages = {name.removeprefix(OPTIMIZER): each for name, each in tensors.items() if name.startswith(OPTIMIZER)}
+    _restore_optimizer({**averages, **content["optimizer"]}, model, state)
     state.set_counts(content["state"])
     state.scaler.load_state_dict(content["scaler"])
     if best is not None and content["best"] is not None:
-        file = checkpoint.file(BEST)
-        best.set_figures(content["best"], load_file(file) if file.is_file() else learnt)
+        best.set_figures(content["best"], tensors.get(BEST, tensors[LEARNT]))
     clock.set_figures(content["clock"])
 
 
@@ -84,25 +84,29 @@ def _put(tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], checkpoint
         place.copy_(tensors[name])
 
 
-def _optimizer_state(model: PreTrainedModel, state: TrainState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """`parameter/key` -> tensor, and -> what is no tensor."""
+Averages = dict[str, dict[str, Tensor]]
+
+
+def _optimizer_state(model: PreTrainedModel, state: TrainState) -> tuple[Averages, dict[str, dict[str, Any]]]:
+    """Key -> parameter's name -> value, for tensors and for what is none."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    held = state.optimizer.state
-    found = {f"{names[parameter]}/{key}": value for parameter in held for key, value in held[parameter].items()}
-    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
-    return tensors, {name: value for name, value in found.items() if name not in tensors}
+    tensors: Averages = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for parameter, held in state.optimizer.state.items():
+        for key, value in held.items():
+            found: dict[str, dict[str, Any]] = tensors if isinstance(value, Tensor) else plain
+            found.setdefault(key, {})[names[parameter]] = value
+    return tensors, plain
 
 
-def _restore_optimizer(
-    tensors: Mapping[str, Tensor], plain: Mapping[str, Any], model: PreTrainedModel, state: TrainState
-) -> None:
-    by_parameter: dict[str, dict[str, Any]] = {}
-    for path, value in {**tensors, **plain}.items():
-        name, _, key = path.rpartition("/")
-        by_parameter.setdefault(name, {})[key] = value
-    names = {parameter: name for name, parameter in model.named_parameters()}
+def _restore_optimizer(held: Mapping[str, Mapping[str, Any]], model: PreTrainedModel, state: TrainState) -> None:
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     ordered = [names[p] for group in state.optimizer.param_groups for p in group["params"]]
-    numbered = {number: by_parameter[name] for number, name in enumerate(ordered) if name in by_parameter}
+    numbered = {
+        number: {key: values[name] for key, values in held.items() if name in values}
+        for number, name in enumerate(ordered)
+        if any(name in values for values in held.values())
+    }
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": numbered})
 
 
