@@ -125,6 +125,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {  # what is wrong: (the comm
     "an output below a file": (("train", "good.yaml", "output=rows.csv/run"), "rows.csv/run"),
     "a run that is not there": (("predict", "no/such/run", "text"), "holds no run"),
     "a folder without runs": (("runs", "base"), "holds no runs"),
+    "a run to go on with that is not there": (("resume", "no/such/run"), "holds no run that has begun"),
+    "beginning anew and going on at once": (("train", "good.yaml", "--overwrite", "--resume"), "say one of them"),
     "neither texts nor a file": (("predict", "done"), "give texts, or --file"),
     "answers to an unknown format": (("predict", "done", "w1", "--output", "x.docx"), "neither .csv nor .jsonl"),
     "answers into a folder that is not there": (("predict", "done", "w1", "--output", "no/x.csv"), "no/x.csv"),

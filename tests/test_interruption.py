@@ -1,5 +1,6 @@
 """A whole run that is stopped, killed, or met by a second one: nothing is lost, and what to do is said."""
 
+import errno
 import json
 import os
 import signal
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import luthier
 from luthier import recipe as recipes
 from luthier.claim import LOCK, claimed
-from luthier.errors import RunError
+from luthier.errors import RunError, TrainingError
 from luthier.interrupt import Interrupted, Stop
 from luthier.pipeline import follow
 from luthier.run import Record, Run
@@ -174,6 +176,34 @@ def test_a_log_that_was_cut_off_in_a_line_goes_on(tmp_path: Path) -> None:
         file.write('{"event": "st')
     list(follow(recipes.read(path), resume=True))
     assert Run.open(tmp_path / "run").records[-1]["event"] == "done"
+
+
+def test_a_disk_that_is_full_is_one_message_and_the_run_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_recipe(tmp_path, checkpoint_every=2, steps=6, log_every=1)
+    log = Run.log
+
+    def full(run: Run, event: str, **fields: Any) -> Record:
+        if fields.get("step") == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run.folder / "log.jsonl"))
+        return log(run, event, **fields)
+
+    monkeypatch.setattr(Run, "log", full)
+    with pytest.raises(RunError, match=r"log\.jsonl: No space left.*luthier resume"):
+        list(follow(recipes.read(path)))
+    monkeypatch.setattr(Run, "log", log)
+    records = list(follow(recipes.read(path), resume=True))
+    assert [r["step"] for r in records if r["event"] == "begins"] == [4]
+
+
+def test_memory_that_ran_out_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr("luthier.training.loop._backward", hungry)
+    with pytest.raises(TrainingError, match=r"memory.*training\.accumulation.*method"):
+        list(follow(recipes.read(write_recipe(tmp_path, steps=2))))
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from luthier.cli import app
 from luthier.errors import RecipeError
 from luthier.recipe import parse
 
+TESTS = Path(__file__).parent
 README = Path("README.md").read_text()
 
 
@@ -36,3 +37,13 @@ def test_the_mistakes_of_the_readme_are_told_as_it_says() -> None:
     with pytest.raises(RecipeError) as told:
         parse(text, source="recipe.yaml")
     assert str(told.value).splitlines() == lines
+
+
+def test_every_promise_names_a_test_that_is_there() -> None:
+    _, _, section = README.partition("## What happens when")
+    promises = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+    named = [re.search(r"`(test_\w+)` \|$", line) for line in promises]
+    sources = [path.read_text() for path in TESTS.rglob("test_*.py")]
+    written = {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.MULTILINE)}
+    assert len(promises) >= 20
+    assert all(name is not None and name[1] in written for name in named)

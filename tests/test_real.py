@@ -13,6 +13,7 @@ import luthier
 from luthier import recipe as recipes
 from luthier.data.places import locate
 from luthier.errors import ModelError
+from luthier.pipeline import follow
 
 pytestmark = pytest.mark.real
 
@@ -54,6 +55,21 @@ def test_one_epoch_tells_topics_of_news_apart(tmp_path: Path) -> None:
     assert run.metrics["test"]["accuracy"]["value"] >= 0.9
     answers = run.predict(["The striker scored twice in the second half.", "The prime minister faces the vote of MPs."])
     assert [answer["label"] for answer in answers] == ["sports", "politics"]
+
+
+def test_a_real_run_goes_on_bit_by_bit(tmp_path: Path) -> None:
+    quick = ["training.epochs=null", "training.steps=6", "training.checkpoint_every=2", "task.max_length=32"]
+    recipe = recipes.read("recipes/lora.yaml", [*quick, f"output={tmp_path / 'calm'}"])
+    calm = luthier.train(recipe)
+    stopped = recipe.model_copy(update={"output": str(tmp_path / "stopped")})
+    line = follow(stopped)
+    for record in line:
+        if record["event"] == "checkpoint" and record["step"] == 4:
+            line.close()
+    again = luthier.train(stopped, resume=True)
+    files = [(run.model_folder / "model.safetensors").read_bytes() for run in (calm, again)]
+    assert files[0] == files[1]
+    assert calm.metrics == again.metrics
 
 
 def test_mails_of_a_sample_are_told_apart(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from luthier import files
 from luthier.errors import RunError
 from luthier.run import Run
 
-LOCK = ".lock"
+LOCK, LOG = ".lock", "log.jsonl"
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def claimed(folder: str | Path, *, overwrite: bool = False, resume: bool = False
 def _require_ours(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file; choose another output")
-    if path.is_dir() and not (path / "log.jsonl").is_file() and {each.name for each in path.iterdir()} - {LOCK}:
+    if path.is_dir() and not (path / LOG).is_file() and {each.name for each in path.iterdir()} - {LOCK}:
         raise RunError(f"{path}: is no run of Luthier's, so it is not overwritten; choose another output")
 
 
@@ -67,9 +67,9 @@ def _lock(descriptor: int, path: Path) -> None:
 
 
 def _empty(path: Path) -> None:
-    """What is worth most goes first: should this be cut off, the rest is no run that could be taken for whole."""
+    """Should this be cut off, no model is left that could be taken for whole, and the log still says whose it is."""
     files.discard(path / "model")
-    for each in sorted(path.iterdir()):
+    for each in sorted(path.iterdir(), key=lambda each: each.name == LOG):
         if each.is_dir():
             shutil.rmtree(each)
         elif each.name != LOCK:

@@ -18,6 +18,8 @@ def train_recipe(
     recipe: str | None, overrides: Sequence[str], options: Mapping[str, str | None], *, overwrite: bool, resume: bool
 ) -> None:
     """Follow a recipe and show its records."""
+    if overwrite and resume:
+        raise RecipeError("train: --overwrite begins anew and --resume goes on; say one of them")
     _follow(chosen_recipe(recipe, overrides, options), overwrite=overwrite, resume=resume)
 
 
@@ -35,16 +37,19 @@ def resume_run(folder: str, overrides: Sequence[str], *, accept_changes: bool) -
 
 def _follow(recipe: "Recipe", **how: bool) -> None:
     """A signal stops it between two steps, with a checkpoint."""
-    from luthier.interrupt import Stop
+    from luthier.interrupt import Interrupted, Stop
     from luthier.report.screen import Screen
+    from luthier.run import Run
 
-    with Stop().listening() as stop:
-        from luthier.pipeline import follow
+    try:
+        with Stop().listening() as stop, Screen() as screen:
+            from luthier.pipeline import follow
 
-        with Screen() as screen:
             for record in follow(recipe, stop=stop, **how):
                 screen.show(record)
-        screen.conclude(recipe.output)
+    except Interrupted as error:
+        raise Interrupted(error.signal_number, f"{error}; {Run(recipe.output).next_step}") from None
+    screen.conclude(recipe.output)
 
 
 def chosen_recipe(recipe: str | None, overrides: Sequence[str], options: Mapping[str, str | None]) -> "Recipe":

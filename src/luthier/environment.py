@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from luthier.data.places import locate
 from luthier.data.splits import Splits
+from luthier.data.spool import batches
 from luthier.errors import ModelError
 from luthier.recipe import Recipe
 
@@ -46,8 +47,8 @@ def _git_commit() -> str | None:
 
 def _hash_rows(rows: Dataset) -> str:
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    for piece in batches(rows):
+        digest.update(json.dumps(piece, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ A crash, a kill or a full disk at any instant leaves what was there before. No o
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -109,13 +110,23 @@ def tidy(folder: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Flush every file below, then every folder; what was synced as it was written costs nothing twice."""
     for path in sorted(folder.rglob("*"), reverse=True):
-        _sync(path)
-    _sync(folder)
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            _sync(path)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names, without which a renamed file may be lost with the power."""
-    _sync(folder)
+    """Flush a folder's list of names, without which a renamed file may be lost with the power.
+
+    Some network file systems, and Windows, cannot; there the rename is all there is.
+    """
+    try:
+        _sync(folder)
+    except OSError as error:
+        if os.name != "nt" and error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _sync(path: Path) -> None:

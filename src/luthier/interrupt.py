@@ -19,6 +19,7 @@ class Interrupted(LuthierError):
 
     def __init__(self, signal_number: int, told: str) -> None:
         super().__init__(told)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
 

@@ -7,6 +7,7 @@ record, which is not logged, follows every step. Whoever follows the line shows 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
@@ -14,7 +15,7 @@ from luthier import export
 from luthier.claim import claimed
 from luthier.data.splits import Splits
 from luthier.environment import environment
-from luthier.errors import NotFinite, RunError
+from luthier.errors import NotFinite, RunError, TrainingError
 from luthier.evaluation.predict import predict
 from luthier.evaluation.score import as_json, metrics_of, score
 from luthier.groundwork import build, read_rows
@@ -49,7 +50,7 @@ def follow(
     With `resume` it goes on where a run of this recipe was left; where there is none, it begins.
     Raises LuthierError, of the kind that tells where the line broke.
     """
-    with claimed(recipe.output, overwrite=overwrite, resume=resume) as run, _disk_told(run):
+    with claimed(recipe.output, overwrite=overwrite, resume=resume) as run, _told(run):
         if run.is_done:
             yield run.records[-1]
         else:
@@ -96,13 +97,18 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
 
 
 @contextmanager
-def _disk_told(run: Run) -> Iterator[None]:
-    """A full disk, a failing one, or a folder that was taken away, as one message."""
+def _told(run: Run) -> Iterator[None]:
+    """What breaks a run from outside, as one message that says how to go on."""
     try:
         yield
     except OSError as error:
         what = f"{error.filename or run.folder}: {error.strerror or error}"
         raise RunError(f"{what}; what is whole stays: mend it and say luthier resume {run.folder}") from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingError(
+            f"out of memory: {str(error).splitlines()[0] if str(error) else 'the system refused'}; try a larger "
+            "training.accumulation, a smaller task.max_length, or a method that learns less, as method=lora"
+        ) from error
 
 
 def _places(splits: Splits, rows: Sequence[int]) -> str:

@@ -12,8 +12,11 @@ from luthier.errors import RunError
 from luthier.recipe import Recipe
 from luthier.run import Run
 
-FREE = {"training.log_every", "training.checkpoint_every", "training.keep_checkpoints", "training.device"}
-"""Settings that change nothing of what is learnt."""
+FREE = {
+    *("training.log_every", "training.checkpoint_every", "training.keep_checkpoints", "training.device"),
+    "training.max_nan_steps",  # without it, a run that met such a step could not go on at all
+}
+"""Settings that change nothing of what was learnt so far."""
 
 
 def compare(run: Run, recipe: Recipe, environment: Mapping[str, Any], *, accept_changes: bool) -> list[str]:

@@ -77,7 +77,8 @@ class Run:
     @property
     def has_begun(self) -> bool:
         """Whether it has what going on needs."""
-        return all((self.folder / name).is_file() for name in ("recipe.yaml", "environment.json"))
+        files_there = all((self.folder / name).is_file() for name in ("recipe.yaml", "environment.json"))
+        return files_there and any("id" in record for record in self.records[:1])
 
     @property
     def took_a_step(self) -> bool:
@@ -86,6 +87,12 @@ class Run:
     @property
     def is_done(self) -> bool:
         return any(record["event"] == "done" for record in self.records)
+
+    @property
+    def next_step(self) -> str:
+        """What to do with a run that was stopped."""
+        is_kept = any(self.checkpoint_folder.glob("step-*"))
+        return f"go on with: luthier resume {self.folder}" if is_kept else "no checkpoint was written"
 
     @property
     def id(self) -> str:
@@ -149,6 +156,7 @@ class Run:
     def write_recipe(self, recipe: Recipe) -> None:
         """The resolved recipe."""
         files.write_text(self.folder / "recipe.yaml", dump(recipe))
+        self.__dict__.pop("recipe", None)  # one that was read before is another one
 
     @cache  # noqa: B019 - a run lives as long as its model is wanted
     def load(self, device: str = "auto") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":

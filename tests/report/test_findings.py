@@ -113,3 +113,20 @@ def test_a_training_that_wasted_time_says_so(tmp_path: Path, trained, start: str
 def test_without_rows_held_out_the_scores_are_not_trusted(tmp_path: Path):
     (found,) = findings(make_run(tmp_path / "run", {"train": NUMBERS}))
     assert found.startswith("There are no validation and no test rows")
+
+
+def test_steps_that_were_left_out_are_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", GOOD, labels=LABELS)
+    run.log(
+        "step",
+        step=NUM_STEPS,
+        num_steps=NUM_STEPS,
+        loss=None,
+        learning_rate=1e-3,
+        grad_norm=None,
+        skipped=[48, 50],
+        epoch=2.0,
+    )
+    (told,) = (sentence for sentence in findings(run) if sentence.startswith("Numbers: "))
+    assert "2 steps were left out" in told
+    assert "the first was step 48" in told

@@ -41,6 +41,11 @@ class Evidence:
         """Every record of an event."""
         return [record for record in self.records if record["event"] == event]
 
+    @property
+    def steps(self) -> list[Record]:
+        """Log lines that have a loss: not those of which every step was left out."""
+        return [record for record in self.all("step") if record["loss"] is not None]
+
     def last(self, event: str) -> Record:
         """The last record of an event; empty where there is none."""
         return next((record for record in reversed(self.records) if record["event"] == event), {})

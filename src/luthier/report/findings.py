@@ -62,10 +62,19 @@ def _rising_loss(evidence: Evidence) -> Iterator[str]:
 
 def _training_loss_fell(evidence: Evidence, since: int) -> bool:
     """Whether the steps after `since` have, on average, a lower loss than the line logged there."""
-    steps = evidence.all("step")
+    steps = evidence.steps
     before = [step["loss"] for step in steps if step["step"] <= since][-1:]
     after = [step["loss"] for step in steps if step["step"] > since]
     return bool(before and after) and sum(after) / len(after) < before[0]
+
+
+def _left_out(evidence: Evidence) -> Iterator[str]:
+    skipped = [step for record in evidence.all("step") for step in record.get("skipped", [])]
+    if skipped:
+        yield (
+            f"Numbers: {count(len(skipped))} steps were left out, as loss or gradient was no finite number "
+            f"(the first was step {skipped[0]}). Try a smaller learning rate, or bf16 or fp32."
+        )
 
 
 def _nothing_held_out(evidence: Evidence) -> Iterator[str]:
@@ -169,6 +178,7 @@ def _half_width(score: Score) -> float:
 _FINDERS = (
     _nothing_held_out,
     _overfitting,
+    _left_out,
     _unlike_splits,
     _labels_never_right,
     _small_splits,

@@ -130,7 +130,8 @@ def print_runs(runs: Sequence[Run]) -> None:
 def _summary(run: Run) -> tuple[str, ...]:
     records: dict[str, Record] = {record["event"]: record for record in run.records}
     if "done" not in records:
-        return (str(run.folder), "", "", "", "", "not finished")
+        last = records.get("step") or records.get("begins") or {"step": 0}
+        return (str(run.folder), "", "", "", "", f"not finished, step {last['step']}")
     splits = run.metrics
     first = next(iter(next(iter(splits.values()))))
     values = (_interval(splits[name][first]) if name in splits else "" for name in ("validation", "test"))

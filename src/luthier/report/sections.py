@@ -49,7 +49,7 @@ def _model(evidence: Evidence) -> Markup:
 
 
 def _training(evidence: Evidence) -> Markup:
-    trained, steps, evaluations = evidence.last("trained"), evidence.all("step"), evidence.all("evaluation")
+    trained, steps, evaluations = evidence.last("trained"), evidence.steps, evidence.all("evaluation")
     loss = [(step["step"], step["loss"]) for step in steps]
     validation_loss = [(record["step"], record["loss"]) for record in evaluations]
     watched = evidence.main.name

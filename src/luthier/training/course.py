@@ -124,7 +124,7 @@ class _Line:
             with self.clock.paused():
                 yield from self._checkpoint()
             if self.stop.asked_by is not None:
-                raise Interrupted(self.stop.asked_by, self._farewell())
+                raise Interrupted(self.stop.asked_by, f"stopped after step {step.number} of {self.order.num_steps}")
             if self._is_over():
                 return
 
@@ -175,12 +175,6 @@ class _Line:
         )
         self.saved_at = time.monotonic()
         yield {"event": "checkpoint", "step": self.state.step, "duration_s": round(time.perf_counter() - start, 3)}
-
-    def _farewell(self) -> str:
-        told = f"stopped after step {self.state.step} of {self.order.num_steps}"
-        if self.checkpoints is None:
-            return f"{told}; nothing is kept, as training.checkpoint_every is never"
-        return f"{told}; go on with: luthier resume {self.checkpoints.folder.parent}"
 
 
 def _not_finite(step: int, settings: Training) -> str:
