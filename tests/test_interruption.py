@@ -157,6 +157,18 @@ def test_other_settings_rows_or_weights_are_refused_by_name(tmp_path: Path) -> N
     assert "accepted: training.learning_rate was" in next(r for r in records if r["event"] == "model")["notes"][0]
 
 
+def test_a_run_that_is_to_be_shorter_than_it_is_is_refused_and_stays_as_it_was(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, checkpoint_every=2)
+    stop_after(path, 4)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()}
+    with pytest.raises(RunError, match="come to step 4, but has 3 steps now"):
+        list(follow(recipes.read(path, ["training.steps=3"]), resume=True, accept_changes=True))
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()} == before
+    longer = list(follow(recipes.read(path, ["training.steps=7"]), resume=True, accept_changes=True))
+    assert next(r for r in longer if r["event"] == "trained")["steps"] == 7
+    assert Run.open(tmp_path / "run").recipe.training.steps == 7
+
+
 def test_other_versions_and_devices_are_told(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, checkpoint_every=2, steps=6)
     stop_after(path, 4)

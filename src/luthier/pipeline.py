@@ -68,17 +68,18 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
     recipe, task, model, processor = built.recipe, built.recipe.task, built.model, built.processor
     made_with = environment(recipe, splits)
     changes = compare(run, recipe, made_with, accept_changes=accept_changes) if goes_on else []
-    run.write_recipe(recipe)
-    run.write_json("environment.json", made_with)
     notes = [*built.notes, *changes]
     yield tell("model", **_size(model), **recipe.training.model_dump(include=CHOSEN), notes=notes)
 
     prepared = {name: task.prepare(rows, processor) for name, rows in splits.named().items()}
     material = Material(model, processor, task, prepared["train"], prepared.get("validation"))
-    checkpoints = Checkpoints(run.checkpoint_folder, identity(run, made_with), recipe.training.keep_checkpoints)
+    whose = identity(run, recipe, made_with)
+    checkpoints = Checkpoints(run.checkpoint_folder, whose, recipe.training.keep_checkpoints)
     try:
         for record in course(material, recipe.method, recipe.training, checkpoints=checkpoints, stop=stop):
-            yield _kept(run, record)
+            if record["event"] == "begins":
+                run.begin(recipe, made_with, record["step"])
+            yield record if record["event"] == "progress" else run.log(**record)
     except NotFinite as error:
         raise NotFinite(error.step, error.rows, f"{error}\n{_places(splits, error.rows)}") from error
 
@@ -115,15 +116,6 @@ def _places(splits: Splits, rows: Sequence[int]) -> str:
     shown = ", ".join(splits.place("train", row) for row in rows[:NUM_PLACES])
     more = f" and {len(rows) - NUM_PLACES} more" if len(rows) > NUM_PLACES else ""
     return f"The step's rows: {shown}{more}"
-
-
-def _kept(run: Run, record: Record) -> Record:
-    """A record of the training, in the log; where it begins, the log is rewound to."""
-    if record["event"] == "progress":
-        return record
-    if record["event"] == "begins":
-        run.rewind(record["step"])
-    return run.log(**record)
 
 
 def _size(model: PreTrainedModel) -> dict[str, int]:

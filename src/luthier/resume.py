@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from luthier.errors import RunError
-from luthier.recipe import Recipe
+from luthier.recipe import Recipe, dump
 from luthier.run import Run
 
 FREE = {
@@ -35,10 +35,10 @@ def compare(run: Run, recipe: Recipe, environment: Mapping[str, Any], *, accept_
     return [*(f"accepted: {change}" for change in changes), *_surroundings(before, environment)]
 
 
-def identity(run: Run, environment: Mapping[str, Any]) -> dict[str, Any]:
+def identity(run: Run, recipe: Recipe, environment: Mapping[str, Any]) -> dict[str, Any]:
     """What every checkpoint of a run says of it."""
-    recipe = hashlib.sha256((run.folder / "recipe.yaml").read_bytes()).hexdigest()
-    return {"id": run.id, "recipe_sha256": recipe, "data_sha256": environment["data_sha256"]}
+    digest = hashlib.sha256(dump(recipe).encode()).hexdigest()
+    return {"id": run.id, "recipe_sha256": digest, "data_sha256": environment["data_sha256"]}
 
 
 def _settings(before: Recipe, now: Recipe) -> Iterator[str]:

@@ -125,8 +125,10 @@ class Run:
             file.write(json.dumps(record) + "\n")
         return record
 
-    def rewind(self, step: int) -> None:
-        """Take out of the log what will happen again when the run goes on after this step."""
+    def begin(self, recipe: Recipe, environment: Mapping[str, Any], step: int) -> None:
+        """From here on the run is one of this resolved recipe; what will happen again after the step leaves the log."""
+        self.write_recipe(recipe)
+        self.write_json("environment.json", environment)
         kept = [record for record in self.records if _stands(record, step)]
         files.write_text(self.folder / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
 

@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from luthier.errors import NotFinite, TrainingError
+from luthier.errors import NotFinite, RunError, TrainingError
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.predict import predict
 from luthier.evaluation.score import metrics_of, value
@@ -102,10 +102,18 @@ class _Line:
             self.checkpoints.tidy()
             found, faults = self.checkpoints.newest()
             if found is not None:
+                self._require_way_to_go(found.step)
                 snapshot.restore(found, self.material.model, self.state, self.best, self.clock)
             else:
                 self.checkpoints.require_room((self.checkpoints.keep + 1) * snapshot.size_bytes(self.material.model))
         yield {"event": "begins", "step": self.state.step, "notes": faults}
+
+    def _require_way_to_go(self, step: int) -> None:
+        if step > self.order.num_steps:
+            raise RunError(
+                f"training: the run has come to step {step}, but has {self.order.num_steps} steps now; "
+                "give it more epochs or steps, or begin anew with --overwrite"
+            )
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """Every step that is left, with what is due after it."""
