@@ -1,5 +1,6 @@
 """A whole run that is stopped, killed, or met by a second one: nothing is lost, and what to do is said."""
 
+import contextlib
 import errno
 import json
 import os
@@ -15,10 +16,11 @@ import torch
 import luthier
 from luthier import recipe as recipes
 from luthier.claim import LOCK, claimed
-from luthier.errors import RunError, TrainingError
+from luthier.errors import NotFinite, RunError, TrainingError
 from luthier.interrupt import Interrupted, Stop
 from luthier.pipeline import follow
 from luthier.run import Record, Run
+from luthier.training import loop
 from tests.runs import tiny_model, write_rows
 
 
@@ -125,8 +127,23 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, steps=4)
     luthier.train(recipes.read(path))
     before = (tmp_path / "run" / "log.jsonl").read_bytes()
+    (tmp_path / "run" / "checkpoints" / "step-4").mkdir(parents=True)  # killed while it cleared up
     assert [record["event"] for record in follow(recipes.read(path), resume=True)] == ["done"]
     assert (tmp_path / "run" / "log.jsonl").read_bytes() == before
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_no_library_that_catches_errors_swallows_a_signal() -> None:
+    with Stop().listening(), pytest.raises(Interrupted), contextlib.suppress(Exception):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_base_model_that_was_moved_is_known_by_its_content(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, checkpoint_every=2, steps=6)
+    stop_after(path, 4)
+    (tmp_path / "base").rename(tmp_path / "moved")
+    records = list(follow(recipes.read(path, [f"model.name={tmp_path / 'moved'}"]), resume=True))
+    assert [r["step"] for r in records if r["event"] == "begins"] == [4]
 
 
 def stop_after(path: Path, step: int) -> None:
@@ -223,3 +240,15 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_pat
     for output, told in ((tmp_path / "rows.csv" / "run", "Not a directory"), ("/proc/run", "cannot be written")):
         with pytest.raises(RunError, match=told):
             list(follow(recipes.read(path, [f"output={output}"])))
+
+
+def test_a_loss_that_is_no_number_names_the_files_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backward = loop._backward
+
+    def poisoned(*arguments: Any) -> Any:
+        total, count = backward(*arguments)
+        return total * float("nan"), count
+
+    monkeypatch.setattr(loop, "_backward", poisoned)
+    with pytest.raises(NotFinite, match=r"(?s)step 1: the loss .*The step's rows: rows\.csv:\d+, rows\.csv:\d+"):
+        list(follow(recipes.read(write_recipe(tmp_path, steps=2))))

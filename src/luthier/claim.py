@@ -33,6 +33,7 @@ def claimed(folder: str | Path, *, overwrite: bool = False, resume: bool = False
         raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from error
     with lock:
         _lock(lock.fileno(), path)
+        files.tidy(path)
         run = Run(path)
         if not (resume and run.has_begun):
             if run.took_a_step and not overwrite:

@@ -167,13 +167,17 @@ def doctor() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake ends in one message and exit code 2."""
     from luthier.errors import LuthierError, redacted
+    from luthier.interrupt import Interrupted
 
     asked = sys.argv[1:] if arguments is None else arguments
     try:
         result: Any = app(asked or ["--help"], standalone_mode=False)
     except LuthierError as error:
         print(f"luthier: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(2)
+    except Interrupted as stopped:
+        print(f"luthier: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except UsageError as error:
         told = redacted(error.format_message().rstrip("."))  # type: ignore[attr-defined]
         print(f"luthier: {told} (luthier --help)", file=sys.stderr)

@@ -47,8 +47,11 @@ def _git_commit() -> str | None:
 
 def _hash_rows(rows: Dataset) -> str:
     digest = hashlib.sha256()
-    for piece in batches(rows):
-        digest.update(json.dumps(piece, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    names = sorted(rows.column_names)
+    for piece in batches(rows, names):
+        for values in zip(*(piece[name] for name in names), strict=True):
+            row = dict(zip(names, values, strict=True))
+            digest.update(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

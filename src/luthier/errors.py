@@ -9,7 +9,6 @@ LuthierError
 │   └── NotFinite      a loss or a gradient that is no finite number
 ├── RunError           a run's folder that is missing, in use, incomplete or of another kind
 │   └── SelfCheckError the saved model does not predict what the trained one did
-├── Interrupted        a run that a signal stopped (interrupt.py)
 └── MissingExtra       an optional part that is not installed
 
 Mistakes of a user raise one of these and end a command with exit code 2 and no traceback.
@@ -24,9 +23,6 @@ from difflib import get_close_matches
 
 class LuthierError(Exception):
     """Base of all errors that a user can mend; no message holds a secret."""
-
-    exit_code = 2
-    """Of the command that ends by it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(redacted(message))

@@ -9,13 +9,14 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from luthier.errors import LuthierError
-
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
-class Interrupted(LuthierError):
-    """A run was asked to stop; `exit_code` is the conventional one, 128 and the signal's number."""
+class Interrupted(BaseException):
+    """A run was asked to stop; `exit_code` is the conventional one, 128 and the signal's number.
+
+    No Exception: it may be raised anywhere, and nobody who catches those is meant.
+    """
 
     def __init__(self, signal_number: int, told: str) -> None:
         super().__init__(told)

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from luthier import export
+from luthier import export, files
 from luthier.claim import claimed
 from luthier.data.splits import Splits
 from luthier.environment import environment
@@ -52,6 +52,7 @@ def follow(
     """
     with claimed(recipe.output, overwrite=overwrite, resume=resume) as run, _told(run):
         if run.is_done:
+            files.discard(run.checkpoint_folder)  # one that was killed while it cleared up
             yield run.records[-1]
         else:
             yield from _line(run, recipe, accept_changes, stop)

@@ -26,6 +26,9 @@ def compare(run: Run, recipe: Recipe, environment: Mapping[str, Any], *, accept_
     """
     before = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
     changes = [*_settings(run.recipe, recipe), *_contents(before, environment)]
+    names = run.recipe.model.name, recipe.model.name
+    if before["model_sha256"] is None and names[0] != names[1]:  # of the hub: its content is not known here
+        changes.append(f"model.name was {names[0]}, now it is {names[1]}")
     if changes and not accept_changes:
         listed = "\n".join(f"  {change}" for change in changes)
         raise RunError(
@@ -47,8 +50,6 @@ def _settings(before: Recipe, now: Recipe) -> Iterator[str]:
     for path in sorted(old.keys() | new.keys()):
         if path not in FREE and path != "model.name" and old.get(path) != new.get(path):
             yield f"{path} was {old.get(path, 'not there')}, now it is {new.get(path, 'not there')}"
-    if before.model.name != now.model.name and not before.model.name.startswith(("package:", "/", ".")):
-        yield f"model.name was {before.model.name}, now it is {now.model.name}"
 
 
 def _contents(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
