@@ -91,11 +91,11 @@ def _one(asked: dict[str, Any]) -> dict[str, float]:
     from luthier.evaluation.metrics.accuracy import Accuracy
     from luthier.evaluation.predict import predict
     from luthier.evaluation.score import value
-    from luthier.models.load import load_processor
+    from luthier.models.processor import load_tokenizer
     from luthier.models.source import ModelSource
 
     train_rows, test_rows = paragraphs(asked["rows"], asked["test_rows"], asked["seed"])
-    task, processor = task_for(train_rows, MAX_LENGTH), load_processor(ModelSource(name=MODEL))
+    task, processor = task_for(train_rows, MAX_LENGTH), load_tokenizer(ModelSource(name=MODEL))
     train, test = task.prepare(train_rows, processor), task.prepare(test_rows, processor)
     side: Callable[..., tuple[Any, float]] = _luthier if asked["side"] == "luthier" else _trainer
     model, seconds = side(asked, task, processor, train)
@@ -115,7 +115,7 @@ def _luthier(asked: dict[str, Any], task: Any, processor: Any, rows: Any) -> tup
     from benchmarks._bbc import MODEL
     from luthier.component import Facts, find
     from luthier.models.device import choose_device
-    from luthier.models.load import load_model
+    from luthier.models.load import Ask, load_model
     from luthier.models.source import ModelSource
     from luthier.training.course import Material, course
     from luthier.training.settings import Training
@@ -123,9 +123,7 @@ def _luthier(asked: dict[str, Any], task: Any, processor: Any, rows: Any) -> tup
     device, seed = choose_device("auto"), asked["seed"]
     kind = {"full": "full", "lora": "lora", "head": "partial"}[asked["method"]]
     method = find("methods", kind)()
-    model = load_model(
-        ModelSource(name=MODEL), task.auto_model, task.configuration(), device=device, seed=seed, processor=processor
-    )
+    model = load_model(ModelSource(name=MODEL), Ask.of(task), device=device, seed=seed, processor=processor)
     settings = Training(
         batch_size=BATCH_SIZE, epochs=float(EPOCHS), learning_rate=LEARNING_RATES[asked["method"]], seed=seed
     )

@@ -12,7 +12,8 @@ from rich.console import Console
 from luthier.checking import Checked, check
 from luthier.cli import main
 from luthier.errors import LuthierError, MethodError, RecipeError
-from luthier.models.load import load_processor
+from luthier.models import processor
+from luthier.models.processor import load_tokenizer
 from luthier.recipe import Recipe
 from luthier.report.checked import print_checked
 from tests.runs import tiny_model, write_rows
@@ -64,11 +65,11 @@ def test_an_example_is_what_the_model_is_shown(base: Path, tmp_path: Path) -> No
     rows = written(tmp_path / "rows.csv", [("w1 w2 unheard w3", "a"), ("w4", "b")] * 2)
     asked = recipe(base, rows, data={"train": str(rows), "validation": None, "duplicates": "keep"})
     first, second, third = check(asked).examples
-    assert (first.text, first.num_tokens, first.label) == ("[CLS] w1 w2 [UNK] w3 [SEP]", 6, "a")
-    assert second.text == "[CLS] w4 [SEP]"
+    assert (first.pieces, first.num_tokens, first.target) == ([("[CLS] w1 w2 [UNK] w3 [SEP]", False)], 6, "label a")
+    assert second.pieces == [("[CLS] w4 [SEP]", False)]
     assert third == first
     short = recipe(base, rows, data=asked.data.model_dump(), task={"kind": "text-classification", "max_length": 4})
-    assert check(short).examples[0].text == "[CLS] w1 w2 [SEP]"
+    assert check(short).examples[0].pieces == [("[CLS] w1 w2 [SEP]", False)]
 
 
 def test_open_settings_are_told_as_they_are_settled(base: Path, tmp_path: Path) -> None:
@@ -165,16 +166,12 @@ def test_no_text_moves_the_cursor_or_is_taken_for_markup(base: Path, tmp_path: P
 
 
 def test_a_processor_is_loaded_once(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from luthier import groundwork
-    from luthier.models import load
-
     asked: list[str] = []
 
     def counted(source: Any) -> Any:
         asked.append(source.name)
-        return load_processor(source)
+        return load_tokenizer(source)
 
-    monkeypatch.setattr(groundwork, "load_processor", counted)
-    monkeypatch.setattr(load, "load_processor", counted)
+    monkeypatch.setattr(processor, "load_tokenizer", counted)
     check(recipe(base, write_rows(tmp_path / "rows.csv")))
     assert len(asked) == 1

@@ -42,7 +42,7 @@ def test_a_run_keeps_the_contract_of_its_folder(finished: tuple[Run, list[Record
 
 def test_the_log_tells_the_line_in_its_order(finished: tuple[Run, list[Record]]) -> None:
     events = list(dict.fromkeys(record["event"] for record in finished[1]))
-    order = ["data", "model", "begins", "progress", "step", "evaluation", "checkpoint", "trained", "score"]
+    order = ["data", "model", "tokens", "begins", "progress", "step", "evaluation", "checkpoint", "trained", "score"]
     order += ["saved", "self-check", "done"]
     assert [event for event in order if event in events] == order
     assert sorted(events, key=order.index)[-4:] == events[-4:]

@@ -14,7 +14,7 @@ from pathlib import Path
 TOP_TO_BOTTOM = """
 luthier __main__ cli commands api merging searching pipeline planning report doctor checking groundwork export
 resume environment claim run recipe_schema recipe recipe_yaml recipe_errors other_names training evaluation methods
-tasks models data component interrupt files errors"""
+tasks models data component interrupt files extras errors"""
 LAYERS = TOP_TO_BOTTOM.split()
 KINDS = ("methods", "tasks", "evaluation.metrics", "training.optimizers", "training.schedules")
 STARTS_FAST, SLOW = ("cli", "recipe", "recipe_yaml", "recipe_errors", "component", "errors"), ("torch", "transformers")

@@ -5,19 +5,20 @@ The same line as a run's, up to the first step; nothing is written.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from luthier.component import Component
 from luthier.data.batching import Batching
 from luthier.data.splits import Splits
 from luthier.groundwork import Built, build, read_rows
+from luthier.models.processor import Processor
 from luthier.recipe import Recipe
 from luthier.tasks import Task
 
@@ -42,11 +43,12 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Example:
-    """A training row as the model will see it: its tokens as text, the special ones too, and its label."""
+    """A training row as the model will see it: its tokens as text, the special ones too, and its target."""
 
-    text: str
+    pieces: Sequence[tuple[str, bool]]
+    """Text, and whether the loss looks at it."""
     num_tokens: int
-    label: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
     limit = getattr(task, "max_length", WITHOUT_LIMIT)
     whole = task.model_copy(update={"max_length": WITHOUT_LIMIT} if hasattr(task, "max_length") else {})
     prepared = {name: whole.prepare(rows, processor) for name, rows in named.items()}
-    labels = {name: counts for name, rows in prepared.items() if (counts := _count(task, rows))}
-    numbers = {} if labels else {name: _spread(rows["target"][:]) for name, rows in prepared.items()}
+    labels = {name: counts for name, rows in prepared.items() if (counts := task.tally(rows))}
+    numbers = {name: _spread(rows["target"][:]) for name, rows in prepared.items() if not labels and _is_number(rows)}
     return Checked(
         recipe=resolved,
         settled=dict(_settled(asked, resolved)),
@@ -105,12 +107,9 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
     )
 
 
-def _count(task: Task, rows: Dataset) -> dict[str, int]:
-    """Rows of each label, in the model's order; a label may be in no row of a split."""
-    labels: tuple[str, ...] = getattr(task, "labels", ())
-    targets = np.asarray(rows["target"][:])
-    counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets.astype(int), minlength=len(labels))
-    return {label: int(count) for label, count in zip(labels, counts, strict=False)}
+def _is_number(rows: Dataset) -> bool:
+    """Whether a row's target is a single number."""
+    return "target" in rows.column_names and np.ndim(rows[0]["target"]) == 0
 
 
 def _spread(targets: Any) -> tuple[float, float, float]:
@@ -165,10 +164,12 @@ def _in_the_way(output: str) -> Iterator[str]:
         yield f"output: {output} is there already; training needs another output, --overwrite or --resume"
 
 
-def _examples(task: Task, rows: Dataset, processor: PreTrainedTokenizerBase) -> Iterator[Example]:
-    """The first rows, cut as they will be, their tokens decoded back."""
+def _examples(task: Task, rows: Dataset, processor: Processor) -> Iterator[Example]:
+    """The first rows, cut as they will be, their tokens decoded back; of one in several windows the first."""
+    targets = [column.name for layout in task.layouts() for column in layout.columns if column.target]
     chosen = rows.select(range(min(NUM_EXAMPLES, len(rows))))
-    for row, tokens in zip(chosen, task.prepare(chosen, processor)["input_ids"], strict=True):
-        label = row.get("label")
-        shown = ", ".join(map(str, label)) if isinstance(label, list) else str(label)
-        yield Example(str(processor.decode(tokens)), len(tokens), shown)
+    for number, row in enumerate(chosen):
+        prepared = task.prepare(chosen.select([number]), processor)[0]
+        told = ((name, row[name]) for name in dict.fromkeys(targets) if name in row)
+        shown = "; ".join(f"{name} {', '.join(map(str, v)) if isinstance(v, list) else v}" for name, v in told)
+        yield Example(task.show(prepared, processor), int(prepared["length"]), shown)

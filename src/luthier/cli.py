@@ -91,11 +91,12 @@ def predict(
     file: Annotated[str | None, typer.Option(help="Rows to answer: CSV, TSV or JSONL.")] = None,
     output: Annotated[Path | None, typer.Option(help="Where answers go: .csv or .jsonl; else the screen.")] = None,
     device: Device = "auto",
+    losses: Annotated[bool, typer.Option(help="In place of answers, the loss of each row's target.")] = False,
 ) -> None:
     """Answer texts with a run's model."""
     from luthier.commands import predict_with_run
 
-    predict_with_run(run, texts or [], file, output, device)
+    predict_with_run(run, texts or [], file, output, device, losses=losses)
 
 
 @app.command()

@@ -90,22 +90,28 @@ def evaluate_run(folder: str, source: str, device: str) -> None:
     print_scores({Path(source).name: as_json(scores)})
 
 
-def predict_with_run(folder: str, texts: Sequence[str], file: str | None, output: Path | None, device: str) -> None:
-    """Answers to texts or to a file's rows, on the screen or into a file."""
+def predict_with_run(
+    folder: str, texts: Sequence[str], file: str | None, output: Path | None, device: str, *, losses: bool
+) -> None:
+    """Answers to texts or to a file's rows, or the losses of its targets, on the screen or into a file."""
     from luthier.run import Run
 
     if bool(texts) == bool(file):
         raise DataError("predict: give texts, or --file")
+    if losses and file is None:
+        raise DataError("predict: --losses needs rows with targets; give them with --file")
     if output is not None and output.suffix not in (".csv", ".jsonl"):
         raise DataError(f"predict: {output} is neither .csv nor .jsonl")
     run = Run.open(folder)
-    rows: list[dict[str, Any]] = [{"text": text} for text in texts]
-    if file is not None:
-        table, notes = run.read_rows(file, labelled=False)
-        rows = table.to_list()
+    if file is None:
+        rows: list[dict[str, Any]] = [{"text": text} for text in texts]
+        answers = run.predict(texts, device=device)
+    else:
+        table, notes = run.read_rows(file, labelled=losses)
         for note in notes:
             print(note, file=sys.stderr)
-    answers = run.predict(rows, device=device)
+        rows = table.to_list()
+        answers = run.answer(table, device=device, losses=losses)
     if output is None:
         for answer in answers:
             print(json.dumps(answer, ensure_ascii=False))

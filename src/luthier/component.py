@@ -58,6 +58,8 @@ class Facts:
     """Most tokens that model and tokenizer take; 0 where that is not known yet."""
     learning_rate: float = 0.0
     """What the method advises for a model of this size."""
+    processor: Any = None
+    """The model's tokenizer or processor; None before it is loaded."""
 
 
 class Component(BaseModel):

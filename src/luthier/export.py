@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from luthier import files
 from luthier.errors import MethodError, RunError, SelfCheckError
 from luthier.methods import Method
+from luthier.models.processor import Processor
 from luthier.run import Record, Run
+from luthier.tasks import Task
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 """Largest difference of a probability between the trained and the saved model, by how weights are held: folding
@@ -24,7 +27,7 @@ NUM_CHECKED = 32
 """Rows that the self-check predicts again."""
 
 
-def save(run: Run, method: Method, model: PreTrainedModel, processor: PreTrainedTokenizerBase) -> None:
+def save(run: Run, method: Method, model: PreTrainedModel, processor: Processor) -> None:
     """Write `adapter/` and, where the method folds, `model/`; the model in memory is folded by it."""
     if method.keeps_apart:
         with files.new_folder(run.adapter_folder) as folder:
@@ -48,17 +51,28 @@ def _disk_told(folder: Path) -> Iterator[None]:
         raise RunError(f"{folder}: cannot be written: {error}; make room and say luthier resume") from error
 
 
-def self_check(run: Run, rows: Sequence[dict[str, Any]], expected: Sequence[dict[str, Any]]) -> Record:
-    """Predict again from the saved files, in a fresh process, with the command a user would type.
+def rows_to_check(task: Task, rows: Dataset) -> Dataset:
+    """The first rows of a split; without targets, unless the check needs them.
+
+    A generated text may turn at any word on a rounding, so tasks that generate are checked by the loss of each row.
+    """
+    targets = {column.name for layout in task.layouts() for column in layout.columns if column.target}
+    chosen = rows.select(range(min(NUM_CHECKED, len(rows))))
+    return chosen if task.generates else chosen.remove_columns(sorted(targets & set(rows.column_names)))
+
+
+def self_check(run: Run, rows: Dataset, expected: Sequence[dict[str, Any]]) -> Record:
+    """Answer again from the saved files, in a fresh process, with the command a user would type.
 
     Returns the log's record. Raises SelfCheckError where the answers differ by more than rounding.
     """
     with tempfile.TemporaryDirectory() as folder:
         asked, told = Path(folder) / "rows.jsonl", Path(folder) / "answers.jsonl"
-        asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        asked.write_text("".join(json.dumps(row) + "\n" for row in rows.to_list()))
         command = [sys.executable, "-m", "luthier", "predict", str(run.folder), "--file", str(asked)]
-        device = ["--device", run.recipe.training.device]
-        done = subprocess.run([*command, "--output", str(told), *device], capture_output=True, text=True)
+        how = ["--output", str(told), "--device", run.recipe.training.device]
+        how += ["--losses"] if run.recipe.task.generates else []
+        done = subprocess.run([*command, *how], capture_output=True, text=True)
         found = [json.loads(line) for line in told.read_text().splitlines()] if done.returncode == 0 else []
     tolerance = TOLERANCE["bfloat16" if run.recipe.model.dtype == "bfloat16" else "float32"]
     difference = _difference(found, list(expected))

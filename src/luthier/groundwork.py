@@ -6,13 +6,15 @@
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from luthier.component import Facts
 from luthier.data.splits import Splits, load
 from luthier.errors import RecipeError
+from luthier.evaluation.score import metrics_of
 from luthier.models.device import choose_device
-from luthier.models.load import load_model, load_processor, num_positions
+from luthier.models.load import Ask, load_model, num_positions
+from luthier.models.processor import Processor
 from luthier.recipe import Recipe
 from luthier.tasks import Task
 from luthier.training.watching import watched
@@ -34,7 +36,7 @@ class Built:
     recipe: Recipe
     """Resolved."""
     model: PreTrainedModel
-    processor: PreTrainedTokenizerBase
+    processor: Processor
     notes: tuple[str, ...]
     """What a user should know of the weights."""
 
@@ -45,10 +47,12 @@ def read_rows(recipe: Recipe) -> Rows:
     Raises DataError or RecipeError.
     """
     device = choose_device(recipe.training.device)
-    splits = load(recipe.data, recipe.task.columns(), seed=recipe.training.seed)
+    splits = load(recipe.data, recipe.task.layouts(), seed=recipe.training.seed)
     task = recipe.task.resolve(Facts(device=device, train=splits.train))
     for name, rows in splits.named().items():
         task.require_targets(rows, name)
+    for metric in metrics_of(task.metrics):
+        metric.require()
     watched(task, recipe.training, has_validation=splits.validation is not None)
     if task.couples_rows and recipe.training.accumulation > 1:
         raise RecipeError("training.accumulation: this task's loss couples the rows of a batch; say 1")
@@ -61,17 +65,11 @@ def build(recipe: Recipe, rows: Rows) -> Built:
     Raises ModelError, MethodError or RecipeError.
     """
     seed, train, notes = recipe.training.seed, rows.splits.train, list[str]()
-    processor = load_processor(recipe.model)
-    model = load_model(
-        recipe.model,
-        rows.task.auto_model,
-        rows.task.configuration(),
-        device=rows.device,
-        seed=seed,
-        processor=processor,
-        notes=notes,
-    )
-    facts = Facts(rows.device, train, len(train), model.num_parameters(), num_positions(model, processor))
-    resolved = recipe.resolve(facts)
+    processor = rows.task.load_processor(recipe.model)
+    model = load_model(recipe.model, Ask.of(rows.task), device=rows.device, seed=seed, processor=processor, notes=notes)
+    limit = num_positions(model, processor)
+    facts = Facts(rows.device, train, len(train), model.num_parameters(), limit, processor=processor)
+    resolved = recipe.model_copy(update={"task": rows.task}).resolve(facts)
+    resolved.task.fit(model, processor)
     resolved.method.apply(model, generator=torch.Generator().manual_seed(seed))
     return Built(resolved, model, processor, tuple(notes))

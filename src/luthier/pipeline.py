@@ -6,7 +6,9 @@ record, which is not logged, follows every step. Whoever follows the line shows 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
@@ -16,14 +18,15 @@ from luthier.claim import claimed
 from luthier.data.splits import Splits
 from luthier.environment import environment
 from luthier.errors import NotFinite, RunError, TrainingError
-from luthier.evaluation.predict import predict
-from luthier.evaluation.score import as_json, metrics_of, score
+from luthier.evaluation.answer import answer
+from luthier.evaluation.judge import cheap, judge
+from luthier.evaluation.score import as_json, metrics_of
 from luthier.groundwork import build, read_rows
 from luthier.interrupt import Stop
 from luthier.recipe import Recipe
 from luthier.report.write import write_report
 from luthier.resume import compare, identity
-from luthier.run import Record, Run, answer
+from luthier.run import Record, Run
 from luthier.training.checkpoints import Checkpoints
 from luthier.training.course import Material, course
 
@@ -72,7 +75,9 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
     notes = [*built.notes, *changes]
     yield tell("model", **_size(model), **recipe.training.model_dump(include=CHOSEN), notes=notes)
 
-    prepared = {name: task.prepare(rows, processor) for name, rows in splits.named().items()}
+    named = splits.named()
+    prepared = {name: task.prepare(rows, processor, training=name == "train") for name, rows in named.items()}
+    yield tell("tokens", **_tokens(prepared))
     material = Material(model, processor, task, prepared["train"], prepared.get("validation"))
     whose = identity(run, recipe, made_with)
     checkpoints = Checkpoints(run.checkpoint_folder, whose, recipe.training.keep_checkpoints)
@@ -82,16 +87,18 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
                 run.begin(recipe, made_with, record["step"])
             yield record if record["event"] == "progress" else run.log(**record)
     except NotFinite as error:
-        raise NotFinite(error.step, error.rows, f"{error}\n{_places(splits, error.rows)}") from error
+        places = _places(splits, _sources(prepared["train"], error.rows))
+        raise NotFinite(error.step, error.rows, f"{error}\n{places}") from error
 
-    for name, rows in _scored(prepared).items():
+    prepared["train"] = task.prepare(_sample(splits.train), processor)
+    for name, rows in prepared.items():
         yield _judge(run, recipe, material, name, rows)
 
-    rows = _to_check(splits.named())
-    expected = answer(model, processor, task, rows)
+    checked = export.rows_to_check(task, list(named.values())[-1])
+    expected = answer(model, processor, task, checked, losses=task.generates)
     export.save(run, recipe.method, model, processor)
     yield run.log("saved", folder=str(run.folder))
-    yield export.self_check(run, rows, expected)
+    yield export.self_check(run, checked, expected)
 
     write_report(run)
     yield run.log("done", folder=str(run.folder))
@@ -125,26 +132,35 @@ def _size(model: PreTrainedModel) -> dict[str, int]:
     return {"parameters": sum(n for n, _ in sizes), "trainable": sum(n for n, learns in sizes if learns)}
 
 
-def _scored(prepared: dict[str, Dataset]) -> dict[str, Dataset]:
-    """Every split, of the training rows a sample."""
-    train = prepared["train"]
-    sample = train.shuffle(seed=0).select(range(min(NUM_TRAIN_SCORED, len(train))))
-    return {**prepared, "train": sample}
+def _tokens(prepared: dict[str, Dataset]) -> dict[str, Any]:
+    """Of each split, its tokens and the prepared rows that lost some of theirs."""
+    cut = {name: int(np.sum(rows["cut"][:])) for name, rows in prepared.items() if "cut" in rows.column_names}
+    return {
+        "tokens": {name: int(np.sum(rows["length"][:])) for name, rows in prepared.items()},
+        "rows": {name: len(rows) for name, rows in prepared.items()},
+        "cut": cut,
+    }
+
+
+def _sources(prepared: Dataset, numbers: Sequence[int]) -> Sequence[int]:
+    """The rows that prepared ones were made of: windows of one, or several packed together."""
+    if "row" not in prepared.column_names:
+        return numbers
+    return [int(number) for number in np.unique(np.hstack(prepared[numbers]["row"]))]
+
+
+def _sample(train: Dataset) -> Dataset:
+    """Training rows that are scored."""
+    return train.shuffle(seed=0).select(range(min(NUM_TRAIN_SCORED, len(train))))
 
 
 def _judge(run: Run, recipe: Recipe, material: Material, name: str, rows: Dataset) -> Record:
     """Score a split, add it to metrics.json, and keep its predictions beside."""
-    task = material.task
-    predictions = predict(material.model, task, rows, material.processor, **recipe.training.evaluation())
-    targets = rows["target"][:]
-    scores = score(metrics_of(task.metrics), predictions, targets)
+    task, metrics = material.task, metrics_of(material.task.metrics)
+    if name == "train":
+        metrics = cheap(task, metrics)
+    how = recipe.training.evaluation()
+    scores, predictions, references = judge(material.model, task, rows, material.processor, metrics, **how)
     run.add_scores(name, as_json(scores))
-    run.write_predictions(name, predictions, targets.tolist())
-    return run.log("score", split=name, rows=len(rows), **{key: s.value for key, s in scores.items()})
-
-
-def _to_check(splits: dict[str, Dataset]) -> list[dict[str, object]]:
-    """Rows for the self-check, without their labels: of the last split, the one that was not learnt."""
-    rows = list(splits.values())[-1]
-    texts = rows.select(range(min(export.NUM_CHECKED, len(rows))))
-    return [{key: value for key, value in row.items() if key != "label"} for row in texts]
+    run.write_predictions(name, predictions, references)
+    return run.log("score", split=name, rows=len(predictions), **{key: s.value for key, s in scores.items()})

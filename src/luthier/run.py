@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING, Any, Self
 from luthier import files
 from luthier.errors import DataError, RunError, did_you_mean
 from luthier.recipe import Recipe, dump, read
-from luthier.tasks import Prediction, Task
+from luthier.tasks import Prediction
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from luthier.evaluation.score import Scores
+    from luthier.models.processor import Processor
 
 Record = dict[str, Any]
 """One line of log.jsonl: `event`, `time`, and what the event tells."""
 Row = str | tuple[str, str] | Mapping[str, Any]
 """A text, a pair of texts, or a row with the task's columns."""
-
-BATCH_SIZE = 32
 
 
 class Run:
@@ -142,13 +141,13 @@ class Run:
         self.write_json("metrics.json", {**before, split: scores})
 
     def write_predictions(self, split: str, predictions: Sequence[Prediction], targets: Sequence[Any]) -> None:
-        """What was predicted for each row of a split, beside its target; numbers only, no text of the user's."""
+        """What was predicted for each row of a split, beside its target."""
         path = self.folder / "predictions" / f"{split}.jsonl"
         path.parent.mkdir(exist_ok=True)
         with path.open("w") as file:
             for prediction, target in zip(predictions, targets, strict=True):
                 line = {"target": target, "value": prediction.value, "scores": prediction.scores}
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(line, default=_plain) + "\n")
 
     def predictions(self, split: str) -> list[dict[str, Any]]:
         """The lines of a split's predictions: target, value, scores."""
@@ -161,86 +160,91 @@ class Run:
         self.__dict__.pop("recipe", None)  # one that was read before is another one
 
     @cache  # noqa: B019 - a run lives as long as its model is wanted
-    def load(self, device: str = "auto") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    def load(self, device: str = "auto") -> "tuple[PreTrainedModel, Processor]":
         """The fine-tuned model, ready to predict, and its processor; loaded once and kept."""
         import torch
 
         from luthier.models.device import choose_device
-        from luthier.models.load import load_model, load_processor
+        from luthier.models.load import Ask, load_model
 
         recipe, device = self.recipe, choose_device(device)
         is_plain = self.model_folder.is_dir()
         source = recipe.model.model_copy(update={"name": str(self.model_folder)}) if is_plain else recipe.model
         task, seed = recipe.task, recipe.training.seed
-        processor = load_processor(source)
-        model = load_model(source, task.auto_model, task.configuration(), device=device, seed=seed, processor=processor)
+        processor = task.load_processor(source)
+        model = load_model(source, Ask.of(task), device=device, seed=seed, processor=processor)
+        task.fit(model, processor)
         if not is_plain:
             recipe.method.apply(model, generator=torch.Generator().manual_seed(seed))
             recipe.method.load(model, self.adapter_folder)
         return model.eval(), processor
 
     def predict(self, rows: Sequence[Row], *, device: str = "auto") -> list[dict[str, Any]]:
-        """The answer for each row, in the task's words."""
-        return answer(*self.load(device), self.recipe.task, rows)
+        """The answer for each row, in the task's words.
+
+        Raises DataError where a row is not what the task reads.
+        """
+        if isinstance(rows, str):
+            raise DataError("predict takes a list of texts; put a single one in a list: [text]")
+        return self.answer(self._sifted(rows), device=device) if rows else []
+
+    def answer(self, rows: "Dataset", *, device: str = "auto", losses: bool = False) -> list[dict[str, Any]]:
+        """The same for rows that were read; with `losses`, the loss of each row's target in its place."""
+        from luthier.evaluation.answer import answer
+
+        return answer(*self.load(device), self.recipe.task, rows, losses=losses)
+
+    def _sifted(self, rows: Sequence[Row]) -> "Dataset":
+        """Rows out of Python objects, under the task's columns."""
+        from luthier.data.sift import PLACE, sift
+        from luthier.data.source import DataSource
+
+        layouts = [layout.without_targets() for layout in self.recipe.task.layouts()]
+        names = [column.name for column in layouts[0].columns]
+        placed = ((f"row {number}", _as_columns(row, names)) for number, row in enumerate(rows))
+        sifted = sift(placed, layouts, DataSource(train="rows", duplicates="keep"), where="predict")
+        if sifted.num_bad or sifted.rows is None:
+            raise DataError(f"predict: {sifted.num_bad} of {sifted.num_rows} rows cannot be used:\n{sifted.listed}")
+        return sifted.rows.remove_columns(PLACE)
 
     def read_rows(self, source: str, *, labelled: bool) -> "tuple[Dataset, list[str]]":
         """Rows of another source under the task's columns, and what was noticed; targets only where labelled."""
         from luthier.data.splits import read_rows
 
-        columns = [column for column in self.recipe.task.columns() if labelled or not column.target]
-        names = {column.name for column in columns}
+        layouts = self.recipe.task.layouts()
+        layouts = layouts if labelled else tuple(layout.without_targets() for layout in layouts)
+        names = {column.name for layout in layouts for column in layout.columns}
         given = {ours: theirs for ours, theirs in self.recipe.data.columns.items() if ours in names}
         data = self.recipe.data.model_copy(update={"duplicates": "keep", "columns": given})
         notes: list[str] = []
-        return read_rows(data, source, "rows", columns, notes), notes
+        return read_rows(data, source, "rows", layouts, notes), notes
 
     def evaluate(self, source: str, *, device: str = "auto") -> "tuple[Scores, list[str]]":
         """Scores on other labelled rows, and what was noticed in them."""
-        from luthier.evaluation.score import metrics_of, score
+        from luthier.evaluation.answer import usual
+        from luthier.evaluation.judge import judge
+        from luthier.evaluation.score import metrics_of
 
         rows, notes = self.read_rows(source, labelled=True)
         task = self.recipe.task
         task.require_targets(rows, "rows")
         model, processor = self.load(device)
         prepared = task.prepare(rows, processor)
-        predictions = _predict(model, processor, task, prepared)
-        return score(metrics_of(task.metrics), predictions, prepared["target"][:]), notes
+        scores, *_ = judge(model, task, prepared, processor, metrics_of(task.metrics), **usual(model))
+        return scores, notes
 
 
 def _stands(record: Record, step: int) -> bool:
     return record.get("step", 0) <= step and record["event"] not in ("trained", "score", "saved", "self-check", "done")
 
 
-def answer(
-    model: "PreTrainedModel", processor: "PreTrainedTokenizerBase", task: Task, rows: Sequence[Row]
-) -> list[dict[str, Any]]:
-    """The answer for each row, in the task's words."""
-    from datasets import Dataset
-
-    if isinstance(rows, str):
-        raise DataError("predict takes a list of texts; put a single one in a list: [text]")
-    if not rows:
-        return []
-    prepared = task.prepare(Dataset.from_list([_as_columns(row) for row in rows]), processor)
-    predictions = _predict(model, processor, task, prepared)
-    return [task.describe(prediction) for prediction in predictions]
+def _plain(value: Any) -> Any:
+    """An array's or a numpy number's content."""
+    return value.tolist()
 
 
-def _predict(
-    model: "PreTrainedModel", processor: "PreTrainedTokenizerBase", task: Task, prepared: "Dataset"
-) -> list[Prediction]:
-    """In fp32, whatever the run was trained in; a base that is held in bf16 computes in bf16."""
-    import torch
-
-    from luthier.evaluation.predict import predict
-    from luthier.models.device import micro_batch_tokens
-
-    bound = micro_batch_tokens(model.device.type)
-    precision = "bf16" if model.dtype == torch.bfloat16 else "fp32"
-    return predict(model, task, prepared, processor, batch_size=BATCH_SIZE, batch_tokens=bound, precision=precision)
-
-
-def _as_columns(row: Row) -> dict[str, Any]:
+def _as_columns(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    """A text, or several, under a layout's names."""
     if isinstance(row, Mapping):
         return dict(row)
-    return {"text": row} if isinstance(row, str) else dict(zip(("text", "text_pair"), row, strict=True))
+    return {names[0]: row} if isinstance(row, str) else dict(zip(names, row, strict=False))

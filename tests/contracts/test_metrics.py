@@ -5,36 +5,16 @@ import pytest
 
 from luthier.evaluation.bootstrap import interval, paired_difference
 from luthier.evaluation.metrics import Metric
-from luthier.evaluation.score import metrics_of, value
-from luthier.tasks import Prediction
+from luthier.evaluation.score import value
+from tests.contracts.answers import BEST, Answers
+from tests.contracts.answers import answers as made
 from tests.contracts.kinds import all_of, kind_of
-from tests.tiny import classification
 
-OF_NUMBERS = {metric.kind() for metric in metrics_of(classification("regression").metrics)}
-"""Metrics of a regression; every other one is tried on three labels."""
-BEST = {"loss": 0.0, "mse": 0.0}
-"""The best value of a metric where it is not 1."""
-
-Answers = tuple[list[Prediction], list[float]]
 every_metric = pytest.mark.parametrize("metric", all_of("metrics"), ids=kind_of)
 
 
-def answers(metric: Metric, num_rows: int = 60, *, wrong: float = 1.0, seed: int = 0) -> Answers:
-    """Predictions and references; with `wrong` at zero every prediction is right, and sure."""
-    random = np.random.default_rng(seed)
-    if metric.kind() in OF_NUMBERS:
-        targets = random.normal(size=num_rows)
-        guesses = targets + wrong * random.normal(size=num_rows)
-        return [Prediction(float(v), (), float((v - t) ** 2), 1.0) for v, t in zip(guesses, targets, strict=True)], [
-            *map(float, targets)
-        ]
-    targets = random.integers(3, size=num_rows)
-    scores = np.eye(3)[targets] * (2 - wrong) + wrong * random.random((num_rows, 3))
-    scores /= scores.sum(-1, keepdims=True)
-    losses = -np.log(scores[np.arange(num_rows), targets])
-    chosen = scores.argmax(-1)
-    made = zip(chosen.tolist(), map(tuple, scores.tolist()), losses.tolist(), strict=True)
-    return [Prediction(*row, 1.0) for row in made], targets.tolist()
+def answers(metric: Metric, num_rows: int = 60, **said: float) -> Answers:
+    return made(metric.kind(), num_rows, **said)
 
 
 @every_metric

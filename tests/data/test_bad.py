@@ -14,7 +14,7 @@ from tests.data.bad import BAD, Bad
 
 def read(data: DataSource) -> None:
     """All that a run does with its data before it loads a model."""
-    splits = load(data, TextClassification().columns(), seed=0)
+    splits = load(data, TextClassification().layouts(), seed=0)
     task = TextClassification().resolve(Facts(train=splits.train))
     for name, rows in splits.named().items():
         task.require_targets(rows, name)

@@ -2,18 +2,18 @@
 
 import pytest
 
-from luthier.data.columns import Column, match
+from luthier.data.columns import Column, Layout, choose
 from luthier.errors import DataError
 
 WANTED = (
     Column("text", ("sentence", "body")),
     Column("text_pair", ("hypothesis",), required=False),
-    Column("label", ("class", "y"), text=False, target=True),
+    Column("label", ("class", "y"), holds="label", target=True),
 )
 
 
 def chosen(*found: str, **given: str) -> dict[str, str]:
-    return match(found, WANTED, given, where="data.train")
+    return choose(found, [Layout(WANTED)], given, where="data.train")[1]
 
 
 def refusal(*found: str, **given: str) -> str:

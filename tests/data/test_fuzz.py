@@ -81,7 +81,7 @@ def test_whatever_a_file_holds_rows_or_a_data_error_come_out(tmp_path: Path) -> 
             encoding=chance.choice(("utf-8",) * 8 + ("latin-1", "utf-16", "ascii")),
         )
         try:
-            splits = load(data, TextClassification().columns(), seed=0)
+            splits = load(data, TextClassification().layouts(), seed=0)
             task = TextClassification().resolve(Facts(train=splits.train))
             for name, rows in splits.named().items():
                 task.require_targets(rows, name)

@@ -17,7 +17,7 @@ from luthier.data.splits import Splits, load
 from luthier.errors import DataError
 from luthier.tasks.text_classification import TextClassification
 
-COLUMNS = TextClassification().columns()
+COLUMNS = TextClassification().layouts()
 Pairs = list[tuple[str, str]]
 
 

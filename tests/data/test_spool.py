@@ -65,7 +65,7 @@ def watch():
         time.sleep(0.01)
 watcher = threading.Thread(target=watch)
 watcher.start()
-splits = load(DataSource(train=sys.argv[1], validation=0.1), TextClassification().columns(), seed=0)
+splits = load(DataSource(train=sys.argv[1], validation=0.1), TextClassification().layouts(), seed=0)
 task = TextClassification(max_length=8).resolve(Facts(train=splits.train))
 task.require_targets(splits.validation, "validation")
 reading = False

@@ -108,5 +108,5 @@ def test_a_forward_of_the_bases_own_is_put_back() -> None:
 
 
 def test_a_model_without_a_head_is_told() -> None:
-    with pytest.raises(AssertionError, match="BertModel has no base model"):
+    with pytest.raises(AssertionError, match="BertModel has no body"):
         forward.hidden(model_for(TASK).bert, inputs())

@@ -11,12 +11,13 @@ import torch
 from transformers import PreTrainedModel
 
 from luthier.errors import ModelError
-from luthier.models.load import load_model, load_processor
+from luthier.models.load import Ask, load_model
+from luthier.models.processor import load_tokenizer
 from luthier.models.source import ModelSource
 from tests.tiny import classification, rows, tiny, tokenizer
 
 AUTO = "AutoModelForSequenceClassification"
-CONFIG = classification().configuration()
+ASK = Ask.of(classification())
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, *, seed: int = 0, **said: Any) -> PreTrainedModel:
-    return load_model(ModelSource(name=str(folder), **said), AUTO, CONFIG, device="cpu", seed=seed)
+    source = ModelSource(name=str(folder), **said)
+    return load_model(source, ASK, device="cpu", seed=seed, processor=load_tokenizer(source))
 
 
 def change(folder: Path, name: str = "config.json", **said: Any) -> None:
@@ -79,7 +81,7 @@ def test_code_beside_a_model_is_never_run(folder: Path, tmp_path: Path) -> None:
     change(folder, auto_map=auto_map)
     change(folder, "tokenizer_config.json", auto_map=auto_map)
     assert type(load(folder)).__name__ == "BertForSequenceClassification"
-    load_processor(ModelSource(name=str(folder)))
+    load_tokenizer(ModelSource(name=str(folder)))
     change(folder, model_type="evil")
     assert refusal(folder).startswith("model.name: ")
     assert not mark.exists()
@@ -115,7 +117,7 @@ def test_a_configuration_that_is_none_is_refused(folder: Path, config: str) -> N
 def test_a_folder_that_is_empty_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path).startswith(f"model.name: {tmp_path} cannot be loaded: ")
     with pytest.raises(ModelError, match=r"model\.name"):
-        load_processor(ModelSource(name=str(tmp_path)))
+        load_tokenizer(ModelSource(name=str(tmp_path)))
 
 
 def test_a_head_for_other_labels_is_replaced_by_a_new_one(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_a_decoder_without_a_padding_token_classifies_rows_in_a_batch(tmp_path: 
     bare = tokenizer()
     bare.pad_token = None
     bare.save_pretrained(tmp_path)
-    model, processor = load(tmp_path).eval(), load_processor(ModelSource(name=str(tmp_path)))
+    model, processor = load(tmp_path).eval(), load_tokenizer(ModelSource(name=str(tmp_path)))
     task, data = classification(), rows(6)
     prepared = task.prepare(data, processor)
     together = task.predict(model, task.collate(prepared[:], processor))
@@ -151,7 +153,7 @@ def test_a_tokenizer_without_padding_pads_with_what_is_masked(folder: Path) -> N
     bare = tokenizer()
     bare.pad_token = None
     bare.save_pretrained(folder)
-    loaded = load_processor(ModelSource(name=str(folder)))
+    loaded = load_tokenizer(ModelSource(name=str(folder)))
     assert loaded.pad_token == "[UNK]"
     assert loaded(["w1", "w1 w2"], padding=True)["attention_mask"] == [[1, 1, 1, 0], [1, 1, 1, 1]]
 

@@ -15,12 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from luthier.errors import ModelError
 from luthier.models import trust
-from luthier.models.load import load_model, load_processor
+from luthier.models.load import Ask, load_model
+from luthier.models.processor import load_tokenizer
 from luthier.models.source import ModelSource
 from tests.tiny import FAMILIES, classification, tiny, tokenizer
 
 AUTO = "AutoModelForSequenceClassification"
-CONFIG = classification().configuration()
+ASK = Ask.of(classification())
 READ_TEXT = [family for family in FAMILIES if family not in ("marian", "whisper", "wav2vec2")]
 
 WEIGHTS = ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "adapter_model.bin", "weights.ckpt")
@@ -52,7 +53,8 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **said: Any) -> Any:
-    return load_model(ModelSource(name=str(folder)), AUTO, CONFIG, device="cpu", seed=0, **said)
+    source = ModelSource(name=str(folder))
+    return load_model(source, ASK, device="cpu", seed=0, processor=tokenizer(), **said)
 
 
 def change(folder: Path, name: str = "config.json", **said: Any) -> None:
@@ -101,7 +103,7 @@ def test_without_tokenizer_files_no_pickle_is_tried_in_their_place(folder: Path,
         path.unlink()
     plant(folder, tmp_path / "mark")
     with pytest.raises(ModelError, match=r"^model\.name: "):
-        load_processor(ModelSource(name=str(folder)))
+        load_tokenizer(ModelSource(name=str(folder)))
     assert not (tmp_path / "mark").exists()
 
 
@@ -109,7 +111,7 @@ def test_a_folder_without_a_tokenizer_gets_no_empty_one(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
     with pytest.raises(ModelError, match="it has no tokenizer files that are known"):
-        load_processor(ModelSource(name=str(folder)))
+        load_tokenizer(ModelSource(name=str(folder)))
 
 
 def test_the_conversion_that_is_told_gives_a_folder_that_loads(folder: Path) -> None:
@@ -147,7 +149,7 @@ def test_torch_opens_no_pickle_while_a_model_is_loaded(folder: Path, monkeypatch
     (folder / "model.safetensors").unlink()
     change(folder, "tokenizer_config.json", tokenizer_class="AutoModel")
     with pytest.raises(ModelError, match="asks for a pickle, which may run code; only safetensors are read"):
-        load_processor(ModelSource(name=str(folder)))
+        load_tokenizer(ModelSource(name=str(folder)))
 
 
 HOSTILE = {
@@ -218,7 +220,7 @@ def test_a_tokenizer_chooses_no_code(folder: Path, tmp_path: Path, said: dict[st
     change(folder, "tokenizer_config.json", **said)
     # Some are passed over, some refused; none runs, and nothing but a refusal comes out.
     with contextlib.suppress(ModelError):
-        assert load_processor(ModelSource(name=str(folder)))("w1 w2")["input_ids"]
+        assert load_tokenizer(ModelSource(name=str(folder)))("w1 w2")["input_ids"]
     assert not mark.exists()
 
 
@@ -256,10 +258,3 @@ def test_a_checkpoint_that_lacks_a_weight_of_its_body_is_refused_by_name(tmp_pat
     save_file({name: weight for name, weight in weights.items() if name != lost}, path, {"format": "pt"})
     assert "its weights lack " in refusal(tmp_path)
     assert lost.rpartition(".")[2] in refusal(tmp_path)
-
-
-def test_a_processor_that_is_handed_in_is_not_loaded_again(folder: Path) -> None:
-    processor = load_processor(ModelSource(name=str(folder)))
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
-    assert load(folder, processor=processor).config.pad_token_id == processor.pad_token_id

@@ -121,7 +121,7 @@ def test_a_threshold_chooses_labels() -> None:
         model.classifier.bias.copy_(torch.tensor([0.2, 0.31, 0.9]).logit())
     prediction = task.predict(model, made)[0]
     assert prediction.value == (1, 2)
-    assert task.describe(prediction)["labels"] == ["neutral", "poor"]
+    assert task.describe(prediction, {})["labels"] == ["neutral", "poor"]
 
 
 def test_a_description_names_the_label_and_every_probability() -> None:
@@ -130,7 +130,7 @@ def test_a_description_names_the_label_and_every_probability() -> None:
     with torch.no_grad():
         model.classifier.weight.zero_()
         model.classifier.bias.copy_(torch.tensor([0.2, 0.3, 0.5]).log())
-    told = task.describe(task.predict(model, batch(task, rows(3)))[0])
+    told = task.describe(task.predict(model, batch(task, rows(3)))[0], {})
     assert told["label"] == "poor"
     assert told["score"] == told["scores"]["poor"] == pytest.approx(0.5)
     assert list(told["scores"]) == list(LABELS)
@@ -245,3 +245,19 @@ def test_a_label_that_cannot_be_used_is_refused(task: TextClassification, label:
     with pytest.raises(DataError) as caught:
         task.prepare(table(label), tokenizer())
     assert message in str(caught.value)
+
+
+def test_a_batch_is_padded_as_the_tokenizer_pads() -> None:
+    task, data = classification(), rows(12)
+    for side in ("right", "left"):
+        expected = tokenizer(side)(list(data["text"]), padding=True, return_tensors="pt")
+        made = batch(task, data, padding_side=side).inputs
+        assert made.keys() == expected.keys()
+        assert all(torch.equal(made[name], expected[name]) for name in made)
+
+
+def test_rows_that_lose_tokens_are_told() -> None:
+    prepared = classification(max_length=8).prepare(rows(30, longest=20), tokenizer())
+    whole = classification(max_length=100).prepare(rows(30, longest=20), tokenizer())
+    assert prepared["cut"][:].tolist() == (whole["length"][:] > 8).tolist()
+    assert any(prepared["cut"][:])

@@ -23,9 +23,13 @@ def weights(made: Material) -> dict[str, torch.Tensor]:
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
-    """Let evaluations give these values, one after the other; each asks for three metrics."""
-    left = iter([value for value in values for _ in range(3)])
-    monkeypatch.setattr(course_module, "value", lambda *_: next(left))
+    """Let evaluations give these values, one after the other, to each of their metrics."""
+    left = iter(values)
+    monkeypatch.setattr(course_module, "values", lambda *asked, **_: dict.fromkeys(names_of(asked), next(left)))
+
+
+def names_of(asked: Any) -> list[str]:
+    return [metric.name for metric in asked[-1]]
 
 
 def test_epochs_and_steps_are_what_is_trained() -> None:

@@ -121,7 +121,8 @@ def test_a_stopped_run_goes_on_with_every_schedule_and_optimiser(schedule: str, 
 def test_patience_and_the_best_state_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.6, 5: 0.5, 6: 0.4}
     step_now: list[int] = []
-    monkeypatch.setattr(course_module, "value", lambda *_: script[step_now[-1]])
+    scripted: Any = lambda *asked, **_: {metric.name: script[step_now[-1]] for metric in asked[-1]}  # noqa: E731
+    monkeypatch.setattr(course_module, "values", scripted)
     asked = settings(steps=9, evaluate_every=1, best="f1-macro", patience=3, checkpoint_every=1)
 
     def follow(folder: Path, stop: Stop | None = None, kept: list[Record] | None = None) -> tuple[list[Record], Any]:

@@ -2,9 +2,12 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
 
+from luthier.data.formats import Row
 from luthier.errors import DataError, did_you_mean
 
 LONGEST_FIELD = 1_000_000
@@ -22,25 +25,52 @@ class Column:
     name: str
     aliases: tuple[str, ...] = ()
     required: bool = True
-    text: bool = True
-    """Whether its values must be text that is not blank."""
+    holds: Literal["text", "label", "anything"] = "text"
+    """Text that is not blank; text, a number or a list of them; or what only its task can judge."""
     target: bool = False
     """Whether it is what the model is to find: not needed where it only predicts."""
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a value, in words; None where nothing is."""
         if value is None or value == "":
-            return f"{self.name} is empty"
+            return f"{self.name} is empty" if self.required or self.holds != "anything" else None
+        if self.holds == "anything":
+            return None
         if isinstance(value, str):
-            fault = _fault_of_text(value)
-        elif self.text:
+            fault = fault_of_text(value)
+        elif self.holds == "text":
             fault = f"is {_short(value)}, which is no text"
         else:
             fault = _fault_of_plain(value)
         return fault and f"{self.name} {fault}"
 
 
-def _fault_of_text(value: str) -> str | None:
+class BadRow(Exception):
+    """A row that cannot be used; the message says why, without the place."""
+
+
+def _as_it_is(row: Row, folder: Path | None) -> Row:
+    return row
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One of the forms in which a task reads its rows: which columns, and what is made of them."""
+
+    columns: tuple[Column, ...]
+    read: Callable[[Row, Path | None], Row] = _as_it_is
+    """A row under the layout's names, and the folder of its file -> the row as the task keeps it. Raises BadRow.
+
+    A row that was read may be read again, and stays what it is.
+    """
+
+    def without_targets(self) -> Self:
+        """What a row needs that is only to be answered."""
+        return replace(self, columns=tuple(column for column in self.columns if not column.target))
+
+
+def fault_of_text(value: str) -> str | None:
+    """What is wrong with a text, in words; None where nothing is."""
     if len(value) > LONGEST_FIELD:
         return f"has {len(value):,} characters; a field has {LONGEST_FIELD:,} at most"
     if value.isspace():
@@ -58,7 +88,7 @@ def _fault_of_plain(value: object) -> str | None:
     if not all(isinstance(each, str | int | float) for each in values):
         return f"is {_short(value)}; it must be text, a number, or a list of them"
     for each in values:
-        if isinstance(each, str) and (fault := "is empty" if not each else _fault_of_text(each)):
+        if isinstance(each, str) and (fault := "is empty" if not each else fault_of_text(each)):
             return f"is {_short(value)}: a text in it {fault}"
         if isinstance(each, float) and not math.isfinite(each):
             return f"is {_short(value)}, which is no finite number"
@@ -91,23 +121,49 @@ def _short(value: object) -> str:
     return written if len(written) <= 60 else f"{written[:57]}..."
 
 
-def match(found: Iterable[str], wanted: Sequence[Column], given: Mapping[str, str], *, where: str) -> dict[str, str]:
-    """Task's column -> file's column: what the recipe says, then the same name, then a usual one.
+def choose(
+    found: Iterable[str], layouts: Sequence[Layout], given: Mapping[str, str], *, where: str
+) -> tuple[Layout, dict[str, str]]:
+    """The first layout that the columns of a file serve, and for each of its columns the file's.
 
-    Raises DataError where a required column is not there, or the recipe names one that is not.
+    Raises DataError where none is, or the recipe names a column that is not there.
     """
     found = list(found)
-    chosen: dict[str, str] = {}
+    _require_known(found, layouts, given, where)
+    for layout in layouts:
+        chosen = _match(found, layout, given)
+        is_whole = all(column.name in chosen for column in layout.columns if column.required)
+        if is_whole and set(given) <= chosen.keys():
+            return layout, chosen
+    if len(layouts) == 1:
+        missing = [c.name for c in layouts[0].columns if c.required and c.name not in _match(found, layouts[0], given)]
+        raise DataError(
+            f"{where}: no column for {missing[0]}; it has {_listed(found)}. "
+            f"Say which one it is: data.columns.{missing[0]}=NAME"
+        )
+    needed = "; ".join(", ".join(c.name for c in layout.columns if c.required) for layout in layouts)
+    raise DataError(
+        f"{where}: the columns {_listed(found)} are none of the layouts that this task reads: {needed}. "
+        "Say which column is which: data.columns.NAME=THEIRS"
+    )
+
+
+def _require_known(found: Sequence[str], layouts: Sequence[Layout], given: Mapping[str, str], where: str) -> None:
+    known = list(dict.fromkeys(column.name for layout in layouts for column in layout.columns))
     for name, theirs in given.items():
-        if name not in {w.name for w in wanted}:
-            known = [w.name for w in wanted]
+        if name not in known:
             near = did_you_mean(name, known) or f"; it reads {', '.join(known)}"
             raise DataError(f"data.columns: this task reads no column {name}{near}")
         if theirs not in found:
             near = did_you_mean(theirs, found) or f"; it has {_listed(found)}"
             raise DataError(f"data.columns.{name}: {where} has no column {theirs}{near}")
-        chosen[name] = theirs
-    for column in wanted:
+
+
+def _match(found: Sequence[str], layout: Layout, given: Mapping[str, str]) -> dict[str, str]:
+    """Task's column -> file's column: what the recipe says, then the same name, then a usual one."""
+    names = {column.name for column in layout.columns}
+    chosen = {name: theirs for name, theirs in given.items() if name in names}
+    for column in layout.columns:
         if column.name in chosen:
             continue
         usable = [f for f in found if f not in chosen.values()]
@@ -116,12 +172,6 @@ def match(found: Iterable[str], wanted: Sequence[Column], given: Mapping[str, st
             if hits:
                 chosen[column.name] = hits[0]
                 break
-        else:
-            if column.required:
-                raise DataError(
-                    f"{where}: no column for {column.name}; it has {_listed(found)}. "
-                    f"Say which one it is: data.columns.{column.name}=NAME"
-                )
     return chosen
 
 

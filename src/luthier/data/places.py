@@ -4,7 +4,7 @@ import importlib.util
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from luthier.errors import LuthierError, did_you_mean
+from luthier.errors import DataError, LuthierError, did_you_mean
 
 PACKAGE = "package:"
 
@@ -24,6 +24,12 @@ def locate(name: str, *, where: str, error: type[LuthierError]) -> Path | None:
         beside = [p.name for p in folder.iterdir()] if folder.is_dir() else []
         raise error(f"{where}: there is no {name}{did_you_mean(path.name, beside)}")
     return None
+
+
+def folder_of(name: str, *, where: str) -> Path | None:
+    """The folder that a source's rows lie in, which files that they name are looked for in; None for a hub id."""
+    path = locate(name, where=where, error=DataError)
+    return path if path is None or path.is_dir() else path.parent
 
 
 def public_name(name: str) -> str:

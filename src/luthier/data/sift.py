@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from luthier.data.columns import Column, fits, kind_of, match
+from luthier.data.columns import BadRow, Column, Layout, choose, fits, kind_of
 from luthier.data.formats import Placed, Row
 from luthier.data.source import DataSource
 from luthier.data.spool import Spool
@@ -52,25 +53,28 @@ class Sifted:
         return "\n".join(f"  {line}" for line in (*self.problems, *([f"and {more} more"] if more else [])))
 
 
-def sift(placed: Iterable[Placed], columns: Sequence[Column], data: DataSource, *, where: str) -> Sifted:
+def sift(
+    placed: Iterable[Placed], layouts: Sequence[Layout], data: DataSource, *, where: str, folder: Path | None = None
+) -> Sifted:
     """Read rows to their end; what is held in memory is a digest of each, and what the spool holds.
 
-    Raises DataError where a column is missing.
+    Files that rows name lie in `folder`, or below it. Raises DataError where a column is missing.
     """
     placed = iter(placed)
     head = list(islice(placed, HEAD))
     names = list(dict.fromkeys(name for _, row in head if isinstance(row, dict) for name in row))
-    sifted, spool, judge, seen = Sifted(), Spool(), _Judge(columns), set[bytes]()
+    sifted, spool, judge, seen = Sifted(), Spool(), _Judge(), set[bytes]()
     for place, row in chain(head, placed):
         if isinstance(row, str):
             sifted.add_bad(place, row)
             continue
         if not sifted.columns:
-            sifted.columns = match(names or row, columns, data.columns, where=where)
+            layout, sifted.columns = choose(names or row, layouts, data.columns, where=where)
         values = {ours: row.get(theirs) for ours, theirs in sifted.columns.items()}
-        problem = judge.problem(values, place)
-        if problem:
-            sifted.add_bad(place, problem)
+        try:
+            values = judge.judged(values, layout, place, folder)
+        except BadRow as problem:
+            sifted.add_bad(place, str(problem))
             continue
         if data.duplicates == "drop":
             key = digest(values.values())
@@ -87,18 +91,24 @@ def sift(placed: Iterable[Placed], columns: Sequence[Column], data: DataSource, 
 class _Judge:
     """Tells what is wrong with a row, by its columns and by the rows before it."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = {column.name: column for column in columns}
+    def __init__(self) -> None:
         self._kinds: dict[str, tuple[str, str]] = {}
 
-    def problem(self, values: Row, place: str) -> str:
-        """What is wrong, in words; nothing where nothing is."""
-        faults = [fault for name, value in values.items() if (fault := self._columns[name].problem(value))]
-        return "; ".join(faults or self._of_another_kind(values, place))
+    def judged(self, values: Row, layout: Layout, place: str, folder: Path | None) -> Row:
+        """The row as its task keeps it.
 
-    def _of_another_kind(self, values: Row, place: str) -> list[str]:
+        Raises BadRow that says what is wrong.
+        """
+        columns = {column.name: column for column in layout.columns}
+        faults = [fault for name, value in values.items() if (fault := columns[name].problem(value))]
+        faults = faults or self._of_another_kind(values, columns, place)
+        if faults:
+            raise BadRow("; ".join(faults))
+        return layout.read(values, folder)
+
+    def _of_another_kind(self, values: Row, columns: Mapping[str, Column], place: str) -> list[str]:
         """Values that are not of their column's kind: the one of its first good row."""
-        kinds = {name: kind_of(value) for name, value in values.items()}
+        kinds = {name: kind_of(value) for name, value in values.items() if columns[name].holds != "anything"}
         faults = []
         for name, kind in kinds.items():
             known, since = self._kinds.get(name, (kind, place))

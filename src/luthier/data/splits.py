@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from datasets import Dataset
 
-from luthier.data.columns import Column
-from luthier.data.cut import LABEL, cut
+from luthier.data.columns import Layout
+from luthier.data.cut import cut
+from luthier.data.places import folder_of
 from luthier.data.read import read
 from luthier.data.sift import PLACE, digest, sift
 from luthier.data.source import DataSource
@@ -37,35 +38,37 @@ class Splits:
         return str(self.places[split][number][PLACE])
 
 
-def load(data: DataSource, columns: Sequence[Column], *, seed: int) -> Splits:
+def load(data: DataSource, layouts: Sequence[Layout], *, seed: int) -> Splits:
     """Read every split; shares are cut from the training rows, the test share first.
 
     Raises DataError where a source, a column or (with `bad_rows: fail`) a row cannot be used.
     """
     notes: list[str] = []
-    placed = {"train": _read(data, data.train, "train", columns, notes)}
+    placed = {"train": _read(data, data.train, "train", layouts, notes)}
     for offset, (name, source) in enumerate((("test", data.test), ("validation", data.validation))):
         if isinstance(source, float):
             kept, cut_off = cut(placed["train"], source, seed=seed + offset, where=f"data.{name}")
             placed[name] = placed["train"].select(cut_off)
             placed["train"] = placed["train"].select(kept)
         elif source is not None:
-            placed[name] = _read(data, source, name, columns, notes)
+            placed[name] = _read(data, source, name, layouts, notes)
     rows = {name: each.remove_columns(PLACE) for name, each in placed.items()}
     places = {name: each.select_columns(PLACE) for name, each in placed.items()}
     splits = Splits(rows["train"], rows.get("validation"), rows.get("test"), tuple(notes), places)
-    return replace(splits, notes=(*notes, *_leaks(splits.named())))
+    targets = {column.name for layout in layouts for column in layout.columns if column.target}
+    return replace(splits, notes=(*notes, *_leaks(splits.named(), targets)))
 
 
-def read_rows(data: DataSource, source: str, split: str, columns: Sequence[Column], notes: list[str]) -> Dataset:
+def read_rows(data: DataSource, source: str, split: str, layouts: Sequence[Layout], notes: list[str]) -> Dataset:
     """One source as a table with the task's columns; what was noticed is added to the notes."""
-    return _read(data, source, split, columns, notes).remove_columns(PLACE)
+    return _read(data, source, split, layouts, notes).remove_columns(PLACE)
 
 
-def _read(data: DataSource, source: str, split: str, columns: Sequence[Column], notes: list[str]) -> Dataset:
+def _read(data: DataSource, source: str, split: str, layouts: Sequence[Layout], notes: list[str]) -> Dataset:
     """One source as a table with the task's columns and each row's place."""
     where = f"data.{split}"
-    sifted = sift(read(source, split, encoding=data.encoding, where=where), columns, data, where=where)
+    placed = read(source, split, encoding=data.encoding, where=where)
+    sifted = sift(placed, layouts, data, where=where, folder=folder_of(source, where=where))
     renamed = ", ".join(f"{theirs} as {ours}" for ours, theirs in sifted.columns.items() if ours != theirs)
     if renamed:
         notes.append(f"{split}: read {renamed}")
@@ -85,10 +88,10 @@ def _read(data: DataSource, source: str, split: str, columns: Sequence[Column], 
     return sifted.rows
 
 
-def _leaks(rows: Mapping[str, Dataset]) -> list[str]:
+def _leaks(rows: Mapping[str, Dataset], targets: set[str]) -> list[str]:
     """Texts of the validation or test rows that training has too."""
     train = rows["train"]
-    text = [name for name in train.column_names if name != LABEL]
+    text = [name for name in train.column_names if name not in targets]
     others = {n: each for n, each in rows.items() if n != "train" and set(text) <= set(each.column_names)}
     if not others:
         return []

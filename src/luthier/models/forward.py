@@ -1,58 +1,99 @@
 """A forward pass in two calls, for any Hugging Face model: hidden states first, the head afterwards.
 
-No family table: the model itself says what it passes to its base, and what its head does with the answer. A
-loss can so pick the rows it needs before the head is applied, and hidden states can come from a cache.
+No family table: the model itself says what it passes to its body, and what its head does with the answer. A
+loss can so pick the positions it needs before the head is applied, and hidden states can come from a cache.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
 
 class _Reached(Exception):
-    """The base has answered; the head is not wanted yet."""
+    """The body has answered; the head is not wanted yet."""
 
     def __init__(self, answer: ModelOutput) -> None:
         self.answer = answer
 
 
 def hidden(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
-    """What the model without its head answers; `last_hidden_state` is (batch, seq, width)."""
+    """What the model without its head answers; `last_hidden_state` is (batch, seq, width), the decoder's if it has one.
+
+    With `labels` among the inputs, a model that shifts them for its decoder does so by its own rule.
+    """
+
+    bodies, called = _bodies(model), list[nn.Module]()
+
+    def note(module: nn.Module, args: Any) -> None:
+        called.append(module)
 
     def stop(module: nn.Module, args: Any, answer: ModelOutput) -> None:
-        raise _Reached(answer)
+        if module is called[0]:
+            raise _Reached(answer)
 
-    base = _base(model)
-    handle = base.register_forward_hook(stop)
+    handles = [body.register_forward_pre_hook(note) for body in bodies]
+    handles += [body.register_forward_hook(stop) for body in bodies]
     try:
         model(**inputs)
     except _Reached as reached:
         return reached.answer
     finally:
-        handle.remove()
-    raise AssertionError(f"{type(model).__name__} never called its base model")
+        for handle in handles:
+            handle.remove()
+    raise AssertionError(f"{type(model).__name__} never called its body")
 
 
 def head(model: PreTrainedModel, answer: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
-    """The model's logits, given what its base answered for these inputs."""
-    base = _base(model)
-    own = vars(base).get("forward")  # accelerate gives modules one
-    base.forward = lambda *args, **kwargs: answer
-    try:
+    """The model's logits, given what its body answered for these inputs."""
+    with ExitStack() as stack:
+        for body in _bodies(model):
+            stack.enter_context(_answering(body, answer))
         logits = model(**inputs).logits
-    finally:
-        del base.forward
-        if own is not None:
-            base.forward = own
     assert isinstance(logits, torch.Tensor)
     return logits
 
 
-def _base(model: PreTrainedModel) -> nn.Module:
-    base = model.base_model
-    assert isinstance(base, nn.Module) and base is not model, f"{type(model).__name__} has no base model"
-    return base
+def logits_at(
+    model: PreTrainedModel, answer: ModelOutput, positions: Bool[Tensor, "batch seq"]
+) -> Float[Tensor, "picked vocab"]:
+    """A language model's logits at some positions alone: the head never sees the others."""
+    picked = copy.copy(answer)
+    picked["last_hidden_state"] = answer["last_hidden_state"][positions][None]
+    # A decoder's inputs stand for themselves: its body is not run again, so their values do not matter.
+    inputs: dict[str, Any] = {"input_ids": positions.new_zeros(1, 1, dtype=torch.long)}
+    if model.config.is_encoder_decoder:
+        nothing = BaseModelOutput(last_hidden_state=picked["last_hidden_state"])
+        inputs = {"encoder_outputs": nothing, "decoder_input_ids": inputs["input_ids"]}
+    return head(model, picked, inputs)[0]
+
+
+@contextmanager
+def _answering(body: nn.Module, answer: ModelOutput) -> Iterator[None]:
+    """Within it the body gives this answer, whatever it is asked."""
+    own = vars(body).get("forward")  # accelerate gives modules one
+    body.forward = lambda *args, **kwargs: answer
+    try:
+        yield
+    finally:
+        del body.forward
+        if own is not None:
+            body.forward = own
+
+
+def _bodies(model: PreTrainedModel) -> list[nn.Module]:
+    """What may compute the hidden states that the head takes, the first that a model calls does: its base model, or the
+    decoder, where a model is its own base (T5) or passes over it (OPT)."""
+    bodies = [] if model.base_model is model else [model.base_model]
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    if isinstance(decoder, PreTrainedModel) and decoder is not model:
+        bodies.append(decoder.base_model)
+    assert bodies, f"{type(model).__name__} has no body"
+    return list(dict.fromkeys(bodies))

@@ -1,4 +1,4 @@
-"""Load a pretrained model and its processor, trusting nothing that was downloaded to choose code.
+"""Load a pretrained model, trusting nothing that was downloaded to choose code.
 
 `trust_remote_code=False` and the attention's implementation are always said by us; what a `config.json` may say
 is in `models/trust.py`. Only safetensors weights are read; a pickle may run code.
@@ -7,64 +7,66 @@ is in `models/trust.py`. Only safetensors weights are read; a pickle may run cod
 import contextlib
 import json
 import logging
-import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 import transformers
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from luthier.data.places import locate
-from luthier.errors import LuthierError, ModelError
+from luthier.data.places import public_name
 from luthier.models import trust
+from luthier.models.architecture import require_fit
+from luthier.models.place import place_of, told
+from luthier.models.processor import Processor, tokenizer_of
 from luthier.models.source import ModelSource
 
 
-def load_processor(source: ModelSource) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a padding token.
+@dataclass(frozen=True)
+class Ask:
+    """What a task asks of a model that is loaded for it."""
 
-    Raises ModelError where there is none.
-    """
-    place = _place(source)
-    with _told(source.name), trust.no_pickles(source.name):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):  # a file may name any class of transformers
-        raise ModelError(f"model.name: {source.name} cannot be loaded: its tokenizer is a {type(tokenizer).__name__}")
-    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no file at all
-        raise ModelError(f"model.name: {source.name} cannot be loaded: it has no tokenizer files that are known")
-    if tokenizer.pad_token is None:
-        # Any token serves, as padded positions are masked; unk before eos, so that a text's own end stays.
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    return tokenizer
+    task: str
+    """The task's kind, for messages."""
+    auto_model: str
+    suits: tuple[str, ...]
+    """The architectures that it suits."""
+    config: Mapping[str, Any]
+    """What the configuration must say."""
+
+    @classmethod
+    def of(cls, task: Any) -> Self:
+        """What a resolved task asks (tasks lie above models, so its type is not known here)."""
+        return cls(task.kind(), task.auto_model, task.architectures, task.configuration())
 
 
 def load_model(
     source: ModelSource,
-    auto_model: str,
-    config: dict[str, Any],
+    ask: Ask,
     *,
     device: str,
     seed: int,
-    processor: PreTrainedTokenizerBase | None = None,
+    processor: Processor,
     notes: list[str] | None = None,
 ) -> PreTrainedModel:
     """The pretrained model under a task's head; weights that are new are drawn under the seed.
 
-    `processor` saves loading it again; what a user should know of the weights is added to `notes`.
-    Raises ModelError where it cannot be loaded, or weights of its body are missing.
+    What a user should know of the weights is added to `notes`. Raises ModelError where it cannot be loaded, does not
+    suit the task, or weights of its body are missing.
     """
-    auto_class, place = getattr(transformers, auto_model), _place(source)
-    with _told(source.name), _quiet(), trust.no_pickles(source.name):
-        settings = _configuration(place, source.name, config)
+    auto_class, place = getattr(transformers, ask.auto_model), place_of(source)
+    with told(source.name), _quiet(), trust.no_pickles(source.name):
+        settings = _configuration(place, source.name, ask.config)
+        require_fit(settings, ask.auto_model, ask.suits, ask.task, public_name(source.name))
         # Said last: as an argument, it would yield to the file's own `_attn_implementation`.
         settings._attn_implementation = _attention(source.attention, device)
         trust.require_shards(Path(place), source.name)
         torch.manual_seed(seed)
-        model, told = auto_class.from_pretrained(
+        model, loaded = auto_class.from_pretrained(
             place,
             config=settings,
             trust_remote_code=False,
@@ -73,17 +75,16 @@ def load_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    mismatched = [name for name, *_ in told["mismatched_keys"]]
-    said = trust.require_body(model, told["missing_keys"], mismatched, source.name)
+    mismatched = [name for name, *_ in loaded["mismatched_keys"]]
+    said = trust.require_body(model, loaded["missing_keys"], mismatched, source.name)
     if notes is not None:
         notes += said
-    processor = processor or load_processor(source)
-    model.config.pad_token_id = processor.pad_token_id  # decoders look for a row's last token by it
+    model.config.pad_token_id = tokenizer_of(processor).pad_token_id  # decoders look for a row's last token by it
     model.config.use_cache = False  # nothing is generated while training
     return cast(PreTrainedModel, model.to(device))
 
 
-def _configuration(place: str, name: str, config: dict[str, Any]) -> PreTrainedConfig:
+def _configuration(place: str, name: str, config: Mapping[str, Any]) -> PreTrainedConfig:
     """The file's configuration without what chooses code, read by transformers from a copy."""
     raw, _ = PreTrainedConfig.get_config_dict(place, trust_remote_code=False)
     clean = trust.harmless(raw, name)
@@ -94,35 +95,16 @@ def _configuration(place: str, name: str, config: dict[str, Any]) -> PreTrainedC
     return cast(PreTrainedConfig, settings)
 
 
-def num_positions(model: PreTrainedModel, processor: PreTrainedTokenizerBase) -> int:
+def num_positions(model: PreTrainedModel, processor: Processor) -> int:
     """Most tokens that both take; a model with relative positions sets no limit of its own."""
-    limit: int = getattr(model.config, "max_position_embeddings", None) or processor.model_max_length
-    return min(limit, processor.model_max_length)
-
-
-def _place(source: ModelSource) -> str:
-    path = locate(source.name, where="model.name", error=ModelError)
-    if path is None:
-        return source.name
-    trust.require_plain_weights(path, source.name)
-    return str(path)
+    most = tokenizer_of(processor).model_max_length
+    limit: int = getattr(model.config, "max_position_embeddings", None) or most
+    return min(limit, most)
 
 
 def _attention(asked: str, device: str) -> str | None:
     """On a CPU the plain matrix products beat the fused kernel for rows of a sentence or a page."""
     return asked if asked != "auto" else "eager" if device == "cpu" else None
-
-
-@contextlib.contextmanager
-def _told(name: str) -> Iterator[None]:
-    """What transformers raises, as one message of ours: files that are no model break it in every kind of way."""
-    try:
-        yield
-    except LuthierError:
-        raise
-    except Exception as error:
-        first = re.split(r"\n|(?<=[.!]) ", str(error).strip())[0][:300] or type(error).__name__
-        raise ModelError(f"model.name: {name} cannot be loaded: {first}") from error
 
 
 @contextlib.contextmanager

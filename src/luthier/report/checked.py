@@ -26,14 +26,21 @@ def print_checked(checked: Checked, console: Console | None = None) -> None:
     _print_learning(checked, console)
     _print_settings(checked.settled, checked, console)
     for number, example in enumerate(checked.examples, 1):
-        console.print(f"\n[bold]Example {number}[/], {example.num_tokens} tokens, label ", end="")
-        console.print(_visible(example.label), markup=False)
-        console.print(_visible(example.text), markup=False)
+        target = f", {example.target}" if example.target else ""
+        console.print(f"\n[bold]Example {number}[/], {example.num_tokens} tokens", end="")
+        console.print(_visible(target), markup=False)
+        for text, is_learnt in example.pieces:
+            console.print(_visible(text), markup=False, style="green" if is_learnt else None, end="")
+        console.print()
+    if any(is_learnt for example in checked.examples for _, is_learnt in example.pieces):
+        console.print("\n[green]Green[/] is what the loss looks at; the rest is context.")
     console.print("\nNothing is in the way of a run.")
 
 
 def _print_labels(checked: Checked, console: Console) -> None:
     splits = checked.labels or checked.numbers
+    if not splits:
+        return
     table = _table("Labels" if checked.labels else "Targets", *splits)
     if checked.labels:
         known = list(checked.labels["train"])

@@ -41,6 +41,7 @@ class Screen:
             "progress": self._progress,
             "data": self._data,
             "model": self._model,
+            "tokens": self._tokens,
             "begins": self._begins,
             "step": self._step,
             "evaluation": self._evaluation,
@@ -77,6 +78,14 @@ class Screen:
 
         for note in record["notes"]:
             self._line("note", note)
+
+    def _tokens(self, record: Record) -> None:
+        """Only what is worth a line: rows that lose something."""
+        for split, count in record["cut"].items():
+            if count:
+                of_all = record["rows"][split]
+                told = f"{split}: {count:,} of {of_all:,} rows ({count / of_all:.1%}) are cut at task.max_length"
+                self.console.print(f"tokens    {told}")
 
     def _begins(self, record: Record) -> None:
         for note in record["notes"]:

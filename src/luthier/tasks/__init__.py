@@ -1,6 +1,6 @@
 """What is asked of a model. One file a task; this is the contract.
 
-A task knows the columns a row must have, how a row becomes tokens and targets, the loss, and how the model's
+A task knows the layouts of its rows, how a row becomes tokens and targets, the loss, and how the model's
 answers are read. It never knows a model family: hidden states and head come from `models/forward.py`.
 """
 
@@ -12,14 +12,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from luthier.component import Component
-from luthier.data.columns import Column
+from luthier.data.columns import Layout
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from jaxtyping import Float
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
+
+    from luthier.models.processor import Processor
+    from luthier.models.source import ModelSource
+
+Row = Mapping[str, Any]
+"""A row under the names of a layout, as the task keeps it."""
 
 
 @dataclass(frozen=True)
@@ -61,33 +67,49 @@ class Batch:
 class Prediction:
     """A model's answer for one row."""
 
-    value: int | float | tuple[int, ...]
-    """The number of the chosen label, the numbers of all chosen labels, or the predicted number."""
+    value: Any
+    """What the task's metrics compare with a reference: a label's number, several numbers, a text; None where no
+    answer was asked for."""
     scores: tuple[float, ...] = ()
-    """Probability of each label; empty for a regression."""
+    """Probability of each label, or of each part of the value; empty where there is none."""
     loss: float = 0.0
     """Loss of the row against its target, summed: a negative log-likelihood where the task has one."""
     count: float = 0.0
     """What `loss` is to be divided by."""
+    hits: float = 0.0
+    """Of `count` tokens, those that the model found likeliest; 0 where the task counts no tokens."""
 
 
 class Task(Component, ABC):
-    """What is asked: columns, tokens, loss and answers."""
+    """What is asked: layouts, tokens, loss and answers."""
 
     couples_rows: ClassVar[bool] = False
     """Whether a row's loss depends on the batch's other rows; then accumulation is refused."""
     auto_model: ClassVar[str]
     """The transformers auto class that loads a model for this task."""
+    architectures: ClassVar[tuple[str, ...]]
+    """Those of `models.architecture` that the task suits."""
     pipeline: ClassVar[str]
     """The `transformers.pipeline` that runs the saved model."""
 
+    @property
+    def generates(self) -> bool:
+        """Whether an answer costs a generation, far more than a forward pass: then it is only made when needed."""
+        return False
+
     @abstractmethod
-    def columns(self) -> tuple[Column, ...]:
-        """The columns a row must or may have."""
+    def layouts(self) -> tuple[Layout, ...]:
+        """The forms in which rows are read; the first that a file serves is taken."""
 
     @abstractmethod
     def configuration(self) -> dict[str, Any]:
         """What the model's configuration must say for this task; only of a resolved task."""
+
+    def load_processor(self, source: ModelSource) -> Processor:
+        """What makes a model's inputs of rows; only of a resolved task."""
+        from luthier.models.processor import load_tokenizer
+
+        return load_tokenizer(source)
 
     def require_targets(self, rows: Dataset, split: str) -> None:
         """Raise DataError, one for all of them, where rows have targets that this resolved task has no answer for.
@@ -95,12 +117,23 @@ class Task(Component, ABC):
         It looks at the rows alone, so that it is told of every split before a model is loaded.
         """
 
-    @abstractmethod
-    def prepare(self, rows: Dataset, processor: PreTrainedTokenizerBase) -> Dataset:
-        """Tokens, targets and `length`, made once; `target` is left out where rows have no label."""
+    def fit(self, model: PreTrainedModel, processor: Processor) -> None:
+        """Change a model that was just loaded as far as the task needs it, before the method is applied.
+
+        Raises ModelError where it cannot serve.
+        """
 
     @abstractmethod
-    def collate(self, rows: Mapping[str, Any], processor: PreTrainedTokenizerBase) -> Batch:
+    def prepare(self, rows: Dataset, processor: Processor, *, training: bool = False) -> Dataset:
+        """Tokens, targets and `length`, made once; `target` is left out where rows have no label.
+
+        `cut` tells of each whether it lost tokens to a limit.
+        A long row may become several windows: then the column `row` holds the number of the row that each is of,
+        in rising order. For training, several rows may be packed into one: then `row` holds a list.
+        """
+
+    @abstractmethod
+    def collate(self, rows: Mapping[str, Any], processor: Processor) -> Batch:
         """A batch of prepared rows, given as columns."""
 
     @abstractmethod
@@ -108,12 +141,38 @@ class Task(Component, ABC):
         """The loss of each row."""
 
     @abstractmethod
-    def predict(self, model: PreTrainedModel, batch: Batch) -> list[Prediction]:
-        """The answer for each row."""
+    def predict(self, model: PreTrainedModel, batch: Batch, *, answers: bool = True) -> list[Prediction]:
+        """The answer for each row; without `answers`, a task that generates tells only its loss."""
+
+    def tally(self, prepared: Dataset) -> dict[str, int]:
+        """How often each label occurs among prepared rows, in the model's order; empty where there are no labels."""
+        return {}
+
+    def show(self, prepared: Row, processor: Processor) -> list[tuple[str, bool]]:
+        """A prepared row as text, piece by piece, and whether the loss looks at the piece."""
+        from luthier.models.processor import tokenizer_of
+
+        return [(str(tokenizer_of(processor).decode(prepared["input_ids"])), False)]
+
+    def join(self, windows: Sequence[Prediction]) -> Prediction:
+        """The answer for a row, of those for its windows; asked for no row that has a single one."""
+        raise NotImplementedError(f"{self.kind()} makes no windows")
+
+    def finish(self, predictions: list[Prediction], rows: Dataset, processor: Processor) -> list[Prediction]:
+        """Answers as metrics read them, of those for every prepared row: token ids become text here.
+
+        A prediction whose value is None, as no answer was asked for, stays as it is.
+        """
+        return predictions
+
+    def references(self, prepared: Dataset) -> Sequence[Any]:
+        """What metrics compare answers with, row by row (not window by window)."""
+        targets: Sequence[Any] = prepared["target"][:]
+        return targets
 
     @abstractmethod
-    def describe(self, prediction: Prediction) -> dict[str, Any]:
-        """A prediction in the user's words, as JSON."""
+    def describe(self, prediction: Prediction, row: Row) -> dict[str, Any]:
+        """A row's prediction in the user's words, as JSON."""
 
     @property
     @abstractmethod

@@ -8,22 +8,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import pyarrow
+import numpy as np
 import torch
 from datasets import Dataset
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from luthier.component import Facts
-from luthier.data.columns import Column
+from luthier.data.columns import Column, Layout
 from luthier.data.spool import Spool, batches, column
 from luthier.errors import DataError, RecipeError
 from luthier.models import forward
-from luthier.tasks import Batch, Loss, Prediction, Task
+from luthier.models.processor import Processor, tokenizer_of
+from luthier.tasks import Batch, Loss, Prediction, Row, Task
 from luthier.tasks._labels import (
     as_labels,
     as_number,
@@ -35,13 +35,7 @@ from luthier.tasks._labels import (
     require_single,
     require_usable,
 )
-
-LONGEST = 512
-"""Tokens that `max_length: auto` never goes beyond: attention's cost grows with the square."""
-
-TOKENS = {"input_ids": pyarrow.list_(pyarrow.int32())}
-FLAGS = pyarrow.list_(pyarrow.int8())
-"""How tokens are kept, and what is said of each token beside."""
+from luthier.tasks._tokens import LONGEST, columns_of, padded, settled_length, was_cut
 
 UNUSED = {
     "single-label": ("label_separator", "threshold"),
@@ -54,6 +48,7 @@ class TextClassification(Task):
     """Which label, which labels, or which number belongs to a text."""
 
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
+    architectures: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "encoder-decoder")
     pipeline: ClassVar[str] = "text-classification"
 
     problem: Literal["auto", "single-label", "multi-label", "regression"] = "auto"
@@ -71,15 +66,16 @@ class TextClassification(Task):
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Multi-label: probability from which a label is chosen."""
 
-    def columns(self) -> tuple[Column, ...]:
+    def layouts(self) -> tuple[Layout, ...]:
         texts = ("sentence", "sentence1", "content", "body", "review", "document", "message", "comment", "premise")
         pairs = ("sentence2", "hypothesis", "text2", "question2")
         labels = ("labels", "class", "category", "target", "topic", "sentiment", "score", "rating", "y")
-        return (
+        columns = (
             Column("text", texts),
             Column("text_pair", pairs, required=False),
-            Column("label", labels, text=False, target=True),
+            Column("label", labels, holds="label", target=True),
         )
+        return (Layout(columns),)
 
     @property
     def metrics(self) -> Sequence[str | dict[str, Any]]:
@@ -94,13 +90,7 @@ class TextClassification(Task):
 
     def resolve(self, facts: Facts) -> Self:
         resolved = self if facts.train is None else self._with_labels(facts.train)
-        if not facts.num_positions:
-            return resolved
-        if self.max_length == "auto":
-            return resolved.model_copy(update={"max_length": min(LONGEST, facts.num_positions)})
-        if self.max_length > facts.num_positions:
-            raise RecipeError(f"task.max_length: {self.max_length}, but this model takes {facts.num_positions} at most")
-        return resolved
+        return resolved.model_copy(update={"max_length": settled_length(self.max_length, facts)})
 
     def _with_labels(self, rows: Dataset) -> Self:
         """The problem, the labels and their weights, from the training rows."""
@@ -140,30 +130,26 @@ class TextClassification(Task):
         numbered = dict(enumerate(self.labels))
         return {"id2label": numbered, "label2id": {v: k for k, v in numbered.items()}, "problem_type": kind}
 
-    def prepare(self, rows: Dataset, processor: PreTrainedTokenizerBase) -> Dataset:
-        limit = min(LONGEST, processor.model_max_length) if self.max_length == "auto" else self.max_length
-        spool = Spool()
+    def prepare(self, rows: Dataset, processor: Processor, *, training: bool = False) -> Dataset:
+        tokenizer, spool = tokenizer_of(processor), Spool()
+        limit = min(LONGEST, tokenizer.model_max_length) if self.max_length == "auto" else self.max_length
         for piece in batches(rows):
-            tokens = processor(piece["text"], piece.get("text_pair"), truncation=True, max_length=limit)
-            columns: dict[str, Any] = {n: pyarrow.array(ids, TOKENS.get(n, FLAGS)) for n, ids in tokens.items()}
-            columns["length"] = [len(ids) for ids in tokens["input_ids"]]
+            tokens = tokenizer(piece["text"], piece.get("text_pair"), truncation=True, max_length=limit)
+            columns = {**columns_of(tokens), "cut": was_cut(tokens)}
             if "label" in piece:
                 columns["target"] = [self._target(value) for value in piece["label"]]
             spool.extend(columns)
         return spool.finish().with_format("numpy")
 
-    def collate(self, rows: Mapping[str, Any], processor: PreTrainedTokenizerBase) -> Batch:
-        padding = {"input_ids": processor.pad_token_id, "token_type_ids": processor.pad_token_type_id}
-        inputs = {
-            name: pad_sequence(
-                [torch.from_numpy(row) for row in rows[name]],
-                batch_first=True,
-                padding_value=padding.get(name, 0),
-                padding_side=processor.padding_side,
-            )
-            for name in processor.model_input_names
-            if name in rows
-        }
+    def tally(self, prepared: Dataset) -> dict[str, int]:
+        if self.problem == "regression":
+            return {}
+        targets = np.asarray(prepared["target"][:])
+        counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(self.labels))
+        return {label: int(count) for label, count in zip(self.labels, counts, strict=True)}
+
+    def collate(self, rows: Mapping[str, Any], processor: Processor) -> Batch:
+        inputs = padded(rows, tokenizer_of(processor))
         num_tokens = int(rows["length"].sum())
         dtype = torch.long if self.problem == "single-label" else torch.float32
         targets = torch.as_tensor(rows["target"], dtype=dtype) if "target" in rows else None
@@ -173,7 +159,7 @@ class TextClassification(Task):
         assert batch.targets is not None, "a loss needs targets"
         return self._loss(self._logits(model, batch), batch.targets, weighted=True)
 
-    def predict(self, model: PreTrainedModel, batch: Batch) -> list[Prediction]:
+    def predict(self, model: PreTrainedModel, batch: Batch, *, answers: bool = True) -> list[Prediction]:
         logits = self._logits(model, batch)
         values, scores = self._decide(logits)
         totals, counts = [0.0] * len(logits), [0.0] * len(logits)
@@ -182,7 +168,7 @@ class TextClassification(Task):
             totals, counts = loss.total.tolist(), loss.count.tolist()
         return [Prediction(*row) for row in zip(values, scores, totals, counts, strict=True)]
 
-    def describe(self, prediction: Prediction) -> dict[str, Any]:
+    def describe(self, prediction: Prediction, row: Row) -> dict[str, Any]:
         if self.problem == "regression":
             return {"value": prediction.value}
         scores = dict(zip(self.labels, prediction.scores, strict=True))

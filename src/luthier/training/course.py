@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from luthier.errors import NotFinite, RunError, TrainingError
+from luthier.evaluation.judge import cheap, values
 from luthier.evaluation.metrics import Metric
-from luthier.evaluation.predict import predict
-from luthier.evaluation.score import metrics_of, value
+from luthier.evaluation.score import metrics_of
 from luthier.interrupt import Interrupted, Stop
 from luthier.methods import Method
+from luthier.models.processor import Processor
 from luthier.tasks import Batch, Task
 from luthier.training import snapshot
 from luthier.training.best import Best
@@ -37,7 +38,7 @@ class Material:
     """What a training works on: a model with its method applied, and prepared rows."""
 
     model: PreTrainedModel
-    processor: PreTrainedTokenizerBase
+    processor: Processor
     task: Task
     train: Dataset
     validation: Dataset | None
@@ -164,9 +165,9 @@ class _Line:
         """The task's first metric, its loss, and the watched one, on the validation rows."""
         material, rows = self.material, self.material.validation
         assert rows is not None and self.watch is not None
-        predictions = predict(material.model, material.task, rows, material.processor, **self.settings.evaluation())
-        first, loss = metrics_of((material.task.metrics[0], "loss"))
-        scores = {metric.name: value(metric, predictions, rows["target"][:]) for metric in (first, loss, self.watch)}
+        usual = metrics_of((material.task.metrics[0], "loss"))
+        metrics = (*(usual if self.watch.reads_answers else cheap(material.task, usual)), self.watch)
+        scores = values(material.model, material.task, rows, material.processor, metrics, **self.settings.evaluation())
         is_best = best.see(scores[self.watch.name], self.state.step, material.model)
         return {"event": "evaluation", "step": self.state.step, **scores, "best": is_best}
 

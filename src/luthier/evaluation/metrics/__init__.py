@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from luthier.component import Component
 
@@ -18,19 +18,25 @@ if TYPE_CHECKING:
 
     from luthier.tasks import Prediction
 
-Reference = int | float | Sequence[int]
-"""A row's target as the task prepared it: a label's number, a number, or a 0 / 1 for each label."""
+Reference = Any
+"""What a row's answer is compared with, as its task gives it: a label's number, a number, a 0 / 1 for each label, the
+tags of a sentence, a text."""
 
 
 class Metric(Component, ABC):
     """A score of predictions against references."""
 
     higher_is_better: ClassVar[bool] = True
+    reads_answers: ClassVar[bool] = True
+    """Whether it looks at answers; one that does not reads losses alone, for which nothing must be generated."""
 
     @property
     def name(self) -> str:
         """The key in metrics.json, unique among a task's metrics."""
         return self.kind()
+
+    def require(self) -> None:
+        """Raise MissingExtra where a library that it needs is not installed; asked before a run begins."""
 
     @abstractmethod
     def rows(

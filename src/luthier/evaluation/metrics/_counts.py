@@ -31,7 +31,7 @@ def _targets(references: Sequence[Reference], num_labels: int) -> Bool[ndarray, 
     return array > 0.5 if array.ndim == 2 else array[:, None] == np.arange(num_labels)
 
 
-def _hot(values: Sequence[int | float | tuple[int, ...]], num_labels: int) -> Bool[ndarray, "rows labels"]:
+def _hot(values: Sequence[int | tuple[int, ...]], num_labels: int) -> Bool[ndarray, "rows labels"]:
     hot = np.zeros((len(values), num_labels), bool)
     for row, value in zip(hot, values, strict=True):
         row[np.array(value, dtype=int)] = True

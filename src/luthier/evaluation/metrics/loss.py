@@ -16,6 +16,7 @@ class Loss(Metric):
     """The task's loss without smoothing or weights; it also sees how sure a wrong answer was."""
 
     higher_is_better: ClassVar[bool] = False
+    reads_answers: ClassVar[bool] = False
 
     def rows(self, predictions: Sequence[Prediction], references: Sequence[Reference]) -> Float[ndarray, "rows 2"]:
         return np.array([(p.loss, p.count) for p in predictions])

@@ -1,0 +1,71 @@
+"""Tokens of text: how they are kept, how long rows may be, and how a batch of them is padded."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+from luthier.component import Facts
+from luthier.errors import RecipeError
+
+IDS = pyarrow.list_(pyarrow.int32())
+FLAGS = pyarrow.list_(pyarrow.int8())
+"""How tokens are kept, and what is said of each token beside."""
+IGNORED = -100
+"""The target of a token that no loss looks at; torch's and transformers' own number for it."""
+LONGEST = 512
+"""Tokens that `max_length: auto` never goes beyond, unless a task says more: attention's cost grows with the square."""
+
+
+def columns_of(tokens: Mapping[str, Any]) -> dict[str, Any]:
+    """A tokenizer's answer as columns of prepared rows, with `length`."""
+    columns: dict[str, Any] = {
+        name: pyarrow.array(values, IDS if name == "input_ids" else FLAGS)
+        for name, values in tokens.items()
+        if name in ("input_ids", "attention_mask", "token_type_ids")
+    }
+    return {**columns, "length": [len(ids) for ids in tokens["input_ids"]]}
+
+
+def was_cut(tokens: BatchEncoding) -> list[bool]:
+    """Whether each row lost tokens to a limit; tokenizers written in Python do not tell."""
+    if not tokens.encodings:
+        return [False] * len(tokens["input_ids"])
+    return [bool(encoding.overflowing) for encoding in tokens.encodings]
+
+
+def settled_length(
+    asked: int | Literal["auto"], facts: Facts, *, longest: int = LONGEST, setting: str = "task.max_length"
+) -> int | Literal["auto"]:
+    """The limit of a row's tokens, once the model's own is known.
+
+    Raises RecipeError where more is asked than the model takes.
+    """
+    if not facts.num_positions:
+        return asked
+    if asked == "auto":
+        return min(longest, facts.num_positions)
+    if asked > facts.num_positions:
+        raise RecipeError(f"{setting}: {asked}, but this model takes {facts.num_positions} at most")
+    return asked
+
+
+def padded(rows: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    """A model's inputs, each (batch, seq), padded on the tokenizer's side."""
+    padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+    return {
+        name: stacked(rows[name], padding.get(name, 0), tokenizer.padding_side)
+        for name in tokenizer.model_input_names
+        if name in rows
+    }
+
+
+def stacked(rows: Sequence[Any], padding: float, side: str = "right") -> Tensor:
+    """Rows of unlike lengths, as one tensor (batch, longest, ...)."""
+    tensors = [torch.from_numpy(np.asarray(row)) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=padding, padding_side=side)
