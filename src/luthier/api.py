@@ -16,7 +16,7 @@ def tune(
     *,
     model: Setting,
     data: Setting,
-    task: Setting,
+    task: Setting = "auto",
     method: Setting = "full",
     training: Setting | None = None,
     output: str | Path = "runs/run",

@@ -95,7 +95,13 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
     return Checked(
         recipe=resolved,
         settled=dict(_settled(asked, resolved)),
-        notes=(*splits.notes, *built.notes, *_unbalanced(labels.get("train", {})), *_in_the_way(resolved.output)),
+        notes=(
+            *resolved.notes,
+            *splits.notes,
+            *built.notes,
+            *_unbalanced(labels.get("train", {})),
+            *_in_the_way(resolved.output),
+        ),
         rows={name: len(rows) for name, rows in named.items()},
         labels=labels,
         numbers=numbers,

@@ -165,6 +165,8 @@ class Slot:
     group: str
     default: str | None = None
     """The kind of a mapping that says none; with None it must say one."""
+    chosen: str | None = None
+    """A word that stands for a kind that is chosen before the recipe is checked; editors must know it."""
 
     def __get_pydantic_core_schema__(self, contract: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def pick(value: object) -> Component:
@@ -188,7 +190,8 @@ class Slot:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A kind alone, where it needs no settings, or a mapping that says it."""
-        words, mappings = [], []
+        words = [{"const": self.chosen, "description": "Chosen from the data and the model."}] if self.chosen else []
+        mappings = []
         for kind in names(self.group):
             choice = find(self.group, kind).model_json_schema()
             needed = choice.get("required", [])
@@ -197,4 +200,6 @@ class Slot:
             choice["properties"] = {"kind": {"const": kind}, **choice.get("properties", {})}
             choice["required"] = [*([] if kind == self.default else ["kind"]), *needed]
             mappings.append(choice)
+        if self.chosen:
+            mappings.append({"type": "object", "properties": {"kind": {"const": self.chosen}}, "required": ["kind"]})
         return {"anyOf": [*words, *mappings]}

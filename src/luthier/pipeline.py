@@ -66,7 +66,9 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
     tell = run.tell if goes_on else run.log  # it is in the log already
     read = read_rows(recipe)
     splits = read.splits
-    yield tell("data", rows={name: len(rows) for name, rows in splits.named().items()}, notes=splits.notes)
+    yield tell(
+        "data", rows={name: len(rows) for name, rows in splits.named().items()}, notes=(*recipe.notes, *splits.notes)
+    )
 
     built = build(recipe, read)
     recipe, task, model, processor = built.recipe, built.recipe.task, built.model, built.processor

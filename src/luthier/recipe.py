@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from luthier import recipe_yaml
 from luthier.component import Component, Facts, Slot
@@ -22,6 +22,8 @@ from luthier.recipe_errors import explain
 from luthier.tasks import Task
 from luthier.training.settings import Training
 
+AUTO = "auto"
+"""In place of a task's kind: the one that rows and model speak for."""
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 """A user, a password or a token in an address."""
 
@@ -33,7 +35,7 @@ class Recipe(Component):
     """The pretrained model to start from."""
     data: DataSource
     """The rows to learn from and to be judged by."""
-    task: Annotated[Task, Slot("tasks")]
+    task: Annotated[Task, Slot("tasks", chosen=AUTO)]
     """What is asked of the model."""
     method: Annotated[Method, Slot("methods")] = Field("full", validate_default=True)
     """What is learnt, and what stays frozen."""
@@ -41,6 +43,12 @@ class Recipe(Component):
     """How it is learnt."""
     output: str = "runs/run"
     """Folder of the run."""
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for the user while the recipe was read."""
+        return self._notes
 
     def resolve(self, facts: Facts) -> Self:
         method = self.method.resolve(facts)
@@ -88,9 +96,27 @@ def check(raw: dict[str, Any], source: str = "recipe") -> Recipe:
                 "leave it out: hf auth login or the environment variable HF_TOKEN gives it to the hub"
             )
     try:
+        if _is_auto(raw.get("task")):
+            return _with_task(raw)
         return Recipe.model_validate(raw)
     except ValidationError as error:
         raise RecipeError(explain(error, Recipe, raw, source)) from None
+
+
+def _is_auto(task: Any) -> bool:
+    return task == AUTO or (isinstance(task, dict) and task.get("kind") == AUTO)
+
+
+def _with_task(raw: dict[str, Any]) -> Recipe:
+    """The recipe with the task that its rows and its model speak for; its other mistakes are told first."""
+    asked = raw["task"] if isinstance(raw["task"], dict) else {}
+    least = Recipe.model_validate({**raw, "task": "text-classification"})
+    from luthier.choosing import choose_task
+
+    choice = choose_task(least.model, least.data)
+    recipe = Recipe.model_validate({**raw, "task": {**asked, "kind": choice.kind}})
+    recipe._notes = (choice.note,)
+    return recipe
 
 
 def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:

@@ -93,13 +93,14 @@ def _about(evidence: Evidence) -> list[str]:
 
 def _use(evidence: Evidence) -> list[str]:
     folder, task = evidence.name, evidence.recipe.task
-    run = f"import luthier\n\nrun = luthier.load({folder!r})  # the run's folder\nrun.predict(['A text to answer.'])"
+    sample = repr(task.sample)
+    run = f"import luthier\n\nrun = luthier.load({folder!r})  # the run's folder\nrun.predict([{sample}])"
     blocks = [_python(run)]
-    if evidence.run.model_folder.is_dir():
+    if evidence.is_in_pipelines:
         pipeline = (
             "from transformers import pipeline\n\n"
             f"model = pipeline({task.pipeline!r}, model={folder + '/model'!r})  # or its name on the hub\n"
-            "model('A text to answer.')"
+            f"model({sample})"
         )
         blocks.insert(0, _python(pipeline))
     return ["## How to use it", *blocks]
@@ -107,10 +108,9 @@ def _use(evidence: Evidence) -> list[str]:
 
 def _scores(evidence: Evidence) -> list[str]:
     splits = [split for split in SPLITS if split in evidence.scores]
-    names = [name for name in evidence.metrics if not name.startswith(OF_LABEL)]
     rows = [
         [name, *(with_interval(score) if (score := evidence.score(split, name)) else MISSING for split in splits)]
-        for name in names
+        for name in evidence.names
     ]
     told = "Each value with its 95 % interval, by bootstrap over the split's rows."
     return ["## Scores", told, _table(["metric", *splits], rows)]

@@ -68,6 +68,19 @@ class Evidence:
         return None if value is None or low is None or high is None else Score(value, low, high)
 
     @property
+    def names(self) -> list[str]:
+        """The metrics that some split was scored by, but those of single labels."""
+        scored = set().union(*self.scores.values())
+        return [name for name in self.metrics if name in scored and not name.startswith(OF_LABEL)]
+
+    @property
+    def is_in_pipelines(self) -> bool:
+        """Whether `transformers.pipeline` runs the saved model."""
+        from transformers.pipelines import SUPPORTED_TASKS
+
+        return self.run.model_folder.is_dir() and self.recipe.task.pipeline in SUPPORTED_TASKS
+
+    @property
     def judged(self) -> str | None:
         """The split that speaks for the run: the test rows, else the validation rows."""
         return next((split for split in ("test", "validation") if split in self.scores), None)

@@ -3,6 +3,7 @@
 import inspect
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -42,23 +43,37 @@ def print_component(kind: str) -> None:
         console.print(f"[bold]{kind}[/] ({group[:-1]})", _first_line(component))
         console.print(inspect.getdoc(sys.modules[component.__module__]) or "", markup=False, style="dim")
         table = Table("setting", "type", "default", "meaning", box=None, pad_edge=False)
-        for name, field in component.model_fields.items():
+        for name, field in settings_of(component):
             cells = (name, type_name(field), default_of(field), field.description or "")
             table.add_row(*map(escape, cells))  # a default such as [all-linear] is no markup
         console.print(table if component.model_fields else "It has no settings.")
 
 
+def settings_of(component: type[Component], place: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting by its path; those of a part that is always there, one by one."""
+    for name, field in component.model_fields.items():
+        part = field.annotation
+        is_part = isinstance(part, type) and issubclass(part, Component) and not _slot(field)
+        if is_part:
+            assert isinstance(part, type) and issubclass(part, Component)
+            yield from settings_of(part, f"{place}{name}.")
+        else:
+            yield f"{place}{name}", field
+
+
+def _slot(field: FieldInfo) -> Slot | None:
+    return next((mark for mark in field.metadata if isinstance(mark, Slot)), None)
+
+
 def default_of(field: FieldInfo) -> str:
     """The default as YAML would say it."""
-    value = field.default
-    if value is PydanticUndefined:
-        return "needed"
-    return _as_yaml(value)
+    value = field.get_default(call_default_factory=True)
+    return "needed" if value is PydanticUndefined else _as_yaml(value)
 
 
 def type_name(field: FieldInfo) -> str:
     """A field's type and range in plain words."""
-    slot = next((mark for mark in field.metadata if isinstance(mark, Slot)), None)
+    slot = _slot(field)
     if slot is not None:
         return " | ".join(names(slot.group))
     ranges = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

@@ -18,9 +18,8 @@ DEEPEST = 60
 def scores(evidence: Evidence) -> Markup:
     """Every metric but those of single labels, a column for each split."""
     splits = [split for split in SPLITS if split in evidence.scores]
-    names = [name for name in evidence.scores[splits[0]] if not name.startswith(OF_LABEL)]
     head = ["", *(join([split, tag("small", _rows(evidence, split))]) for split in splits)]
-    return table(head, [[name, *(_score(evidence, split, name) for split in splits)] for name in names])
+    return table(head, [[name, *(_score(evidence, split, name) for split in splits)] for name in evidence.names])
 
 
 def per_label(evidence: Evidence) -> Markup:

@@ -102,11 +102,11 @@ def _cost(evidence: Evidence) -> Markup:
 
 
 def _use(evidence: Evidence) -> Markup:
-    folder, text = str(evidence.run.folder), "A text to answer."
-    python = f"import luthier\n\nrun = luthier.load({folder!r})\nrun.predict([{text!r}])"
-    shell = f'luthier predict {shlex.quote(folder)} "{text}"'
-    parts = [tag("pre", python), tag("pre", shell)]
-    if evidence.run.model_folder.is_dir():
+    folder, sample = str(evidence.run.folder), evidence.recipe.task.sample
+    python = f"import luthier\n\nrun = luthier.load({folder!r})\nrun.predict([{sample!r}])"
+    asked = shlex.quote(sample) if isinstance(sample, str) else "--file rows.jsonl"
+    parts = [tag("pre", python), tag("pre", f"luthier predict {shlex.quote(folder)} {asked}")]
+    if evidence.is_in_pipelines:
         model = str(Path(folder) / "model")
         pipeline = f"from transformers import pipeline\n\npipeline({evidence.recipe.task.pipeline!r}, model={model!r})"
         parts.append(tag("pre", pipeline))

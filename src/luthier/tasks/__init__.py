@@ -90,7 +90,9 @@ class Task(Component, ABC):
     architectures: ClassVar[tuple[str, ...]]
     """Those of `models.architecture` that the task suits."""
     pipeline: ClassVar[str]
-    """The `transformers.pipeline` that runs the saved model."""
+    """The name the field gives the task: that of the `transformers.pipeline` for it, where there is one."""
+    sample: ClassVar[Any] = "A text to answer."
+    """Something to answer, as a user would write it; reports show how to ask with it."""
 
     @property
     def generates(self) -> bool:
