@@ -40,6 +40,18 @@ def test_a_run_keeps_the_contract_of_its_folder(finished: tuple[Run, list[Record
     assert run.records[1:] == json.loads(json.dumps([r for r in records if r["event"] != "progress"]))
 
 
+def test_a_model_can_be_scored_before_it_learns(tmp_path: Path) -> None:
+    asked = {"epochs": 4, "batch_size": 8, "learning_rate": 5e-3, "precision": "fp32", "seed": 1, "score_before": True}
+    run, records = tiny_run(tmp_path, training=asked)
+    assert list(run.metrics) == ["before", "train", "validation", "test"]
+    assert run.metrics["before"].keys() == run.metrics["test"].keys()
+    assert run.metrics["before"]["loss"]["value"] > run.metrics["test"]["loss"]["value"]
+    scored = [record["split"] for record in run.records if record["event"] == "score"]
+    assert scored == ["before", "train", "validation", "test"]
+    assert "<small>18 rows</small>" in (run.folder / "report.html").read_text()
+    assert "| metric | train | before | validation | test |" in (run.folder / "README.md").read_text()
+
+
 def test_the_log_tells_the_line_in_its_order(finished: tuple[Run, list[Record]]) -> None:
     events = list(dict.fromkeys(record["event"] for record in finished[1]))
     order = ["data", "model", "tokens", "begins", "progress", "step", "evaluation", "checkpoint", "trained", "score"]

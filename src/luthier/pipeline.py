@@ -26,7 +26,7 @@ from luthier.interrupt import Stop
 from luthier.recipe import Recipe
 from luthier.report.write import write_report
 from luthier.resume import compare, identity
-from luthier.run import Record, Run
+from luthier.run import BEFORE, Record, Run
 from luthier.training.checkpoints import Checkpoints
 from luthier.training.course import Material, course
 
@@ -81,6 +81,8 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
     prepared = {name: task.prepare(rows, processor, training=name == "train") for name, rows in named.items()}
     yield tell("tokens", **_tokens(prepared))
     material = Material(model, processor, task, prepared["train"], prepared.get("validation"))
+    if recipe.training.score_before and BEFORE not in run.metrics:
+        yield _judge(run, recipe, material, BEFORE, list(prepared.values())[-1])
     whose = identity(run, recipe, made_with)
     checkpoints = Checkpoints(run.checkpoint_folder, whose, recipe.training.keep_checkpoints)
     try:

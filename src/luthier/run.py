@@ -27,6 +27,8 @@ Record = dict[str, Any]
 """One line of log.jsonl: `event`, `time`, and what the event tells."""
 Row = str | tuple[str, str] | Mapping[str, Any]
 """A text, a pair of texts, or a row with the task's columns."""
+BEFORE = "before"
+"""How metrics.json calls the scores of the model that has not learnt yet, on the run's last split."""
 
 
 class Run:
@@ -61,7 +63,8 @@ class Run:
     @property
     def metrics(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """Split -> metric -> value, low, high."""
-        scores: dict[str, dict[str, dict[str, float | None]]] = json.loads((self.folder / "metrics.json").read_text())
+        path = self.folder / "metrics.json"
+        scores: dict[str, dict[str, dict[str, float | None]]] = json.loads(path.read_text()) if path.is_file() else {}
         return scores
 
     @property
@@ -137,8 +140,7 @@ class Run:
 
     def add_scores(self, split: str, scores: dict[str, dict[str, float | None]]) -> None:
         """A split's scores into metrics.json."""
-        before = self.metrics if (self.folder / "metrics.json").is_file() else {}
-        self.write_json("metrics.json", {**before, split: scores})
+        self.write_json("metrics.json", {**self.metrics, split: scores})
 
     def write_predictions(self, split: str, predictions: Sequence[Prediction], targets: Sequence[Any]) -> None:
         """What was predicted for each row of a split, beside its target."""
@@ -235,6 +237,8 @@ class Run:
 
 
 def _stands(record: Record, step: int) -> bool:
+    if record.get("split") == BEFORE:
+        return True
     return record.get("step", 0) <= step and record["event"] not in ("trained", "score", "saved", "self-check", "done")
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.score import Score, metrics_of
 from luthier.recipe import Recipe
-from luthier.run import Record, Run
+from luthier.run import BEFORE, Record, Run
 
 OF_LABEL = "f1 of "
 """How metrics.json names the F1 of one label."""
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", BEFORE, "validation", "test")
 
 
 @dataclass(frozen=True)

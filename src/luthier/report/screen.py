@@ -123,8 +123,8 @@ class Screen:
 def print_scores(splits: Mapping[str, Scores], console: Console | None = None) -> None:
     """A table: a row a metric, a column a split, each value with its 95 % interval."""
     table = Table("", *splits, title="Scores [95 % interval]", title_justify="left", box=None, pad_edge=False)
-    for metric in next(iter(splits.values())):
-        table.add_row(metric, *(_interval(scores[metric]) for scores in splits.values()))
+    for metric in dict.fromkeys(name for scores in splits.values() for name in scores):
+        table.add_row(metric, *(_interval(scores[metric]) if metric in scores else "" for scores in splits.values()))
     (console or Console(highlight=False)).print(table)
 
 

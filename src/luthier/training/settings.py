@@ -52,6 +52,8 @@ class Training(Component):
     """How many checkpoints stay while the run goes on; a finished run needs none."""
     max_nan_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of which loss or gradient may be no finite number: they are left out. One more, and the run stops."""
+    score_before: bool = False
+    """Whether the model is also scored before its first step, on the rows that judge the run."""
     log_every: Annotated[int, Field(gt=0)] = 10
     """Steps between lines of the log."""
 
