@@ -57,7 +57,7 @@ def test_counts_lengths_and_steps_are_those_of_the_rows(base: Path, tmp_path: Pa
     assert checked.labels == {"train": {"a": 5, "b": 15}}
     lengths = checked.lengths["train"]  # two special tokens each: 3 to 22
     assert (lengths.median, lengths.most, lengths.longest) == (13, 22, 22)
-    assert lengths.truncated == pytest.approx(np.mean(np.arange(3, 23) > 12))
+    assert lengths.longer == lengths.cut == pytest.approx(np.mean(np.arange(3, 23) > 12))
     assert checked.steps_per_epoch == 3
 
 

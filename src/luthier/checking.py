@@ -37,8 +37,10 @@ class Lengths:
     most: int
     """95 % of the rows have this many at most."""
     longest: int
-    truncated: float
-    """Share of the rows that lose tokens to `task.max_length`."""
+    longer: float | None
+    """Share of the rows that are longer than `task.max_length`; None where the task has no such limit."""
+    cut: float
+    """Share of the rows that lose tokens."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ def check(recipe: Recipe) -> Checked:
 def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
     resolved, model, processor = built.recipe, built.model, built.processor
     task, named = resolved.task, splits.named()
+    prepared = {name: task.prepare(rows, processor) for name, rows in named.items()}
+    whole = {name: _whole(task, rows, prepared[name], processor) for name, rows in named.items()}
     limit = getattr(task, "max_length", WITHOUT_LIMIT)
-    whole = task.model_copy(update={"max_length": WITHOUT_LIMIT} if hasattr(task, "max_length") else {})
-    prepared = {name: whole.prepare(rows, processor) for name, rows in named.items()}
     labels = {name: counts for name, rows in prepared.items() if (counts := task.tally(rows))}
     numbers = {name: _spread(rows["target"][:]) for name, rows in prepared.items() if not labels and _is_number(rows)}
     return Checked(
@@ -105,8 +107,8 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
         rows={name: len(rows) for name, rows in named.items()},
         labels=labels,
         numbers=numbers,
-        lengths={name: _lengths(rows["length"][:], limit) for name, rows in prepared.items()},
-        steps_per_epoch=_steps(np.minimum(prepared["train"]["length"][:], limit), resolved),
+        lengths={name: _lengths(whole[name], rows, limit) for name, rows in prepared.items()},
+        steps_per_epoch=_steps(task.prepare(splits.train, processor, training=True)["length"][:], resolved),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         learning=_learning(model),
         examples=tuple(_examples(task, splits.train, processor)),
@@ -123,9 +125,18 @@ def _spread(targets: Any) -> tuple[float, float, float]:
     return float(numbers.min()), float(numbers.mean()), float(numbers.max())
 
 
-def _lengths(tokens: Any, limit: int) -> Lengths:
+def _whole(task: Task, rows: Dataset, prepared: Dataset, processor: Processor) -> Any:
+    """Tokens of each row before any is cut, where the task's limit can be lifted."""
+    if not hasattr(task, "max_length"):
+        return prepared["length"][:]
+    return task.model_copy(update={"max_length": WITHOUT_LIMIT}).prepare(rows, processor)["length"][:]
+
+
+def _lengths(tokens: Any, prepared: Dataset, limit: int) -> Lengths:
     median, most = (int(value) for value in np.percentile(tokens, [50, 95], method="higher"))
-    return Lengths(median, most, int(np.max(tokens)), float(np.mean(tokens > limit)))
+    longer = float(np.mean(tokens > limit)) if limit < WITHOUT_LIMIT else None
+    cut = float(np.mean(prepared["cut"][:])) if "cut" in prepared.column_names else 0.0
+    return Lengths(median, most, int(np.max(tokens)), longer, cut)
 
 
 def _steps(lengths: Any, recipe: Recipe) -> int:

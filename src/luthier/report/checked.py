@@ -61,7 +61,9 @@ def _print_lengths(checked: Checked, console: Console) -> None:
     table.add_row("median", *(f"{each.median:,}" for each in checked.lengths.values()))
     table.add_row("95 %", *(f"{each.most:,}" for each in checked.lengths.values()))
     table.add_row("longest", *(f"{each.longest:,}" for each in checked.lengths.values()))
-    table.add_row(f"cut at {limit}", *(f"{each.truncated:.1%}" for each in checked.lengths.values()))
+    if all(each.longer is not None for each in checked.lengths.values()):
+        table.add_row(f"longer than {limit}", *(f"{each.longer:.1%}" for each in checked.lengths.values()))
+    table.add_row("cut", *(f"{each.cut:.1%}" for each in checked.lengths.values()))
     console.print(table)
 
 

@@ -84,7 +84,7 @@ class Screen:
         for split, count in record["cut"].items():
             if count:
                 of_all = record["rows"][split]
-                told = f"{split}: {count:,} of {of_all:,} rows ({count / of_all:.1%}) are cut at task.max_length"
+                told = f"{split}: {count:,} of {of_all:,} rows ({count / of_all:.1%}) are too long and lose their end"
                 self.console.print(f"tokens    {told}")
 
     def _begins(self, record: Record) -> None:
