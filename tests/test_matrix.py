@@ -6,6 +6,7 @@ The families of each task are those of its examples in tests/contracts/examples/
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,9 +23,10 @@ from tests.contracts.examples._example import Example
 from tests.contracts.test_tasks import EXAMPLES
 from tests.documents import hold, table
 
-FIRST = {example.task.kind(): example for example in reversed(EXAMPLES)}
-"""The first example of each task."""
-MATRIX = [(example, family, side) for example in FIRST.values() for family, side in example.families]
+MATRIX = list(
+    {(e.task.kind(), family): (e, family, side) for e in reversed(EXAMPLES) for family, side in e.families}.values()
+)
+"""Each task's first example for a family, the family, and the side of its padding."""
 
 
 @pytest.mark.parametrize(
@@ -35,8 +37,9 @@ def test_a_task_is_learnt_saved_and_loaded_again(example: Example, family: str, 
     model = example.build(family)
     task.fit(model, processor)
     prepared = task.prepare(example.rows, processor)
-    settings = Training(steps=30, batch_size=6, learning_rate=5e-3, log_every=1, precision="fp32", device="cpu")
-    made = Material(model, processor, task, task.prepare(example.rows, processor, training=True), None)
+    learnt = task.prepare(example.easy or example.rows, processor, training=True)
+    settings = Training(steps=40, batch_size=6, learning_rate=5e-3, log_every=1, precision="fp32", device="cpu")
+    made = Material(model, processor, task, learnt, None)
     losses = [r["loss"] for r in course(made, Full(), settings.resolve(Facts(device="cpu"))) if r["event"] == "step"]
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
 
@@ -49,7 +52,9 @@ def test_a_task_is_learnt_saved_and_loaded_again(example: Example, family: str, 
     torch.manual_seed(0)
     before = predict(model.eval(), task, prepared, processor, **how)
     torch.manual_seed(0)
-    assert predict(again.eval(), task, prepared, processor, **how) == before
+    after = predict(again.eval(), task, prepared, processor, **how)
+    assert [p.value for p in after] == [p.value for p in before]
+    np.testing.assert_allclose([p.loss for p in after], [p.loss for p in before], rtol=1e-5, atol=1e-6)
 
 
 def test_at_least_eighteen_families_are_tried() -> None:
@@ -59,11 +64,11 @@ def test_at_least_eighteen_families_are_tried() -> None:
 
 def test_the_table_of_tasks_is_in_the_docs() -> None:
     rows = []
-    for kind, example in sorted(FIRST.items()):
+    for kind in names("tasks"):
         task = find("tasks", kind)
         assert issubclass(task, Task)
         layouts = "; ".join(", ".join(c.name for c in layout.columns if c.required) for layout in task().layouts())
-        families = ", ".join(sorted({family for family, _ in example.families}))
+        families = ", ".join(sorted({family for e, family, _ in MATRIX if e.task.kind() == kind}))
         rows.append([f"`{kind}`", ", ".join(task.architectures), layouts, families])
     guidance = [[built, families] for built, families in FAMILIES_OF.items()]
     hold("tasks.md", DOCUMENT.format(tasks=table(HEAD, rows), families=table(["architecture", "families"], guidance)))

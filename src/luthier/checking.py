@@ -101,7 +101,7 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
             *resolved.notes,
             *splits.notes,
             *built.notes,
-            *_unbalanced(labels.get("train", {})),
+            *_unbalanced(task, labels.get("train", {})),
             *_in_the_way(resolved.output),
         ),
         rows={name: len(rows) for name, rows in named.items()},
@@ -164,7 +164,7 @@ def _learning(model: PreTrainedModel) -> dict[str, int]:
     return dict(counts)
 
 
-def _unbalanced(counts: Mapping[str, int]) -> Iterator[str]:
+def _unbalanced(task: Task, counts: Mapping[str, int]) -> Iterator[str]:
     if not counts:
         return
     rarest, commonest = min(counts, key=lambda k: counts[k]), max(counts, key=lambda k: counts[k])
@@ -172,7 +172,8 @@ def _unbalanced(counts: Mapping[str, int]) -> Iterator[str]:
         yield f"train: no row has the label {rarest}"
     elif counts[commonest] >= UNBALANCED * counts[rarest]:
         times = f"{counts[commonest] / counts[rarest]:,.0f} times"
-        yield f"train: {commonest} has {times} the rows of {rarest}; task.class_weights=auto weighs them alike"
+        advice = "; task.class_weights=auto weighs them alike" if hasattr(task, "class_weights") else ""
+        yield f"train: {commonest} has {times} the rows of {rarest}{advice}"
 
 
 def _in_the_way(output: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ app = typer.Typer(
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value, as in training.epochs=5.")]
 Model = Annotated[str | None, typer.Option(help="Hub id, folder, or package:NAME/PATH.")]
 Data = Annotated[str | None, typer.Option(help="Training rows: file, folder of class folders, hub id, package:...")]
-Task = Annotated[str | None, typer.Option(help="What is asked, as in text-classification.")]
+Task = Annotated[str | None, typer.Option(help="What is asked, as in text-classification; none: found out.")]
 Method = Annotated[str | None, typer.Option(help="What is learnt: full, partial, lora ...")]
 Output = Annotated[str | None, typer.Option(help="Folder of the run.")]
 Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
@@ -43,7 +43,7 @@ def init(
 
 @app.command()
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="Recipe; not needed with --model, --data and --task.")] = None,
+    recipe: Annotated[str | None, typer.Argument(help="Recipe; not needed with --model and --data.")] = None,
     overrides: Overrides = None,
     model: Model = None,
     data: Data = None,
@@ -100,6 +100,23 @@ def predict(
 
 
 @app.command()
+def chat(
+    run: Folder,
+    system: Annotated[str, typer.Option(help="What the system's turn says.")] = "",
+    temperature: Annotated[float | None, typer.Option(min=0, help="0: the likeliest words; above it: drawn.")] = None,
+    top_p: Annotated[float | None, typer.Option(min=1e-6, max=1, help="Draw from the likeliest of this sum.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer.")] = None,
+    seed: Annotated[int, typer.Option(help="What is drawn, is drawn again under the same seed.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Talk with a run's model; a line of standard input is a turn. What is not said is as the recipe has it."""
+    from luthier.commands import chat_with_run
+
+    sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
+    chat_with_run(run, sampling, system=system, seed=seed, device=device)
+
+
+@app.command()
 def describe(
     kind: Annotated[str | None, typer.Argument(help="A kind, as in lora; none: lists them all.")] = None,
 ) -> None:
@@ -132,7 +149,7 @@ def export(
 
 @app.command()
 def check(
-    recipe: Annotated[str | None, typer.Argument(help="Recipe; not needed with --model, --data and --task.")] = None,
+    recipe: Annotated[str | None, typer.Argument(help="Recipe; not needed with --model and --data.")] = None,
     overrides: Overrides = None,
     model: Model = None,
     data: Data = None,

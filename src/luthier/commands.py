@@ -59,8 +59,10 @@ def chosen_recipe(recipe: str | None, overrides: Sequence[str], options: Mapping
         asked.insert(0, recipe)
         recipe = None
     given = [f"{path}={value}" for path, value in options.items() if value is not None]
-    if recipe is None and not {"model.name", "data.train", "task"} <= {g.partition("=")[0] for g in given}:
-        raise RecipeError("train: give a recipe (luthier init writes one), or --model, --data and --task")
+    if recipe is None and not {"model.name", "data.train"} <= {g.partition("=")[0] for g in given}:
+        raise RecipeError("train: give a recipe (luthier init writes one), or --model and --data")
+    if recipe is None and options.get("task") is None:
+        given.append("task=auto")
     from luthier import recipe as recipes
 
     asked = [*given, *asked]
@@ -132,6 +134,16 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], answers: Sequence[
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
         writer.writerows(table)
+
+
+def chat_with_run(folder: str, sampling: Mapping[str, Any], *, system: str, seed: int, device: str) -> None:
+    """Talk until nobody asks any more."""
+    from luthier.chatting import conversing_with_run
+    from luthier.report.chat import note, talk
+
+    said = {name: value for name, value in sampling.items() if value is not None}
+    with conversing_with_run(folder, said, device=device, seed=seed, system=system, on_note=note) as conversation:
+        talk(conversation)
 
 
 def describe_kind(kind: str | None) -> None:

@@ -58,8 +58,9 @@ class Facts:
     """Most tokens that model and tokenizer take; 0 where that is not known yet."""
     learning_rate: float = 0.0
     """What the method advises for a model of this size."""
+    model: Any = None
     processor: Any = None
-    """The model's tokenizer or processor; None before it is loaded."""
+    """The model, and its tokenizer or processor; None before they are loaded."""
 
 
 class Component(BaseModel):
@@ -155,6 +156,21 @@ def _component_in(module_name: str) -> type[Component]:
     return found[0]
 
 
+def _inlined(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """A schema with its definitions in the places that refer to them, so that it can stand inside another one."""
+    definitions = schema.pop("$defs", {})
+
+    def inline(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inline(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        referred = definitions[value["$ref"].rpartition("/")[2]] if "$ref" in value else {}
+        return {key: inline(each) for key, each in {**referred, **value}.items() if key != "$ref"}
+
+    return {key: inline(each) for key, each in schema.items()}
+
+
 @dataclass(frozen=True)
 class Slot:
     """Marks a field that holds a component: `method: Annotated[Method, Slot("methods")]`.
@@ -193,7 +209,7 @@ class Slot:
         words = [{"const": self.chosen, "description": "Chosen from the data and the model."}] if self.chosen else []
         mappings = []
         for kind in names(self.group):
-            choice = find(self.group, kind).model_json_schema()
+            choice = _inlined(find(self.group, kind).model_json_schema())
             needed = choice.get("required", [])
             if not needed:
                 words.append({"const": kind, "description": choice.get("description", "")})

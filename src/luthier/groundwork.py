@@ -68,7 +68,7 @@ def build(recipe: Recipe, rows: Rows) -> Built:
     processor = rows.task.load_processor(recipe.model)
     model = load_model(recipe.model, Ask.of(rows.task), device=rows.device, seed=seed, processor=processor, notes=notes)
     limit = num_positions(model, processor)
-    facts = Facts(rows.device, train, len(train), model.num_parameters(), limit, processor=processor)
+    facts = Facts(rows.device, train, len(train), model.num_parameters(), limit, model=model, processor=processor)
     resolved = recipe.model_copy(update={"task": rows.task}).resolve(facts)
     resolved.task.fit(model, processor)
     resolved.method.apply(model, generator=torch.Generator().manual_seed(seed))

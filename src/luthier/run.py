@@ -107,6 +107,12 @@ class Run:
         return self.folder / "model"
 
     @property
+    def model_class(self) -> str:
+        """The class of transformers that the saved model is one of."""
+        names: list[str] = json.loads((self.model_folder / "config.json").read_text())["architectures"]
+        return names[0]
+
+    @property
     def adapter_folder(self) -> Path:
         """What was learnt, apart from the base."""
         return self.folder / "adapter"
@@ -217,9 +223,16 @@ class Run:
         layouts = layouts if labelled else tuple(layout.without_targets() for layout in layouts)
         names = {column.name for layout in layouts for column in layout.columns}
         given = {ours: theirs for ours, theirs in self.recipe.data.columns.items() if ours in names}
-        data = self.recipe.data.model_copy(update={"duplicates": "keep", "columns": given})
+        refused: DataError | None = None
         notes: list[str] = []
-        return read_rows(data, source, "rows", layouts, notes), notes
+        for columns in (given, {}):  # the file's names for the columns, as in training, or the task's own
+            data = self.recipe.data.model_copy(update={"duplicates": "keep", "columns": columns})
+            try:
+                return read_rows(data, source, "rows", layouts, notes), notes
+            except DataError as error:
+                refused = refused or error
+        assert refused is not None
+        raise refused
 
     def evaluate(self, source: str, *, device: str = "auto") -> "tuple[Scores, list[str]]":
         """Scores on other labelled rows, and what was noticed in them."""

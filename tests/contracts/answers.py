@@ -53,9 +53,26 @@ def of_tags(num_rows: int, wrong: float, random: np.random.Generator) -> Answers
     return [Prediction(tuple(tags)) for tags in guesses], targets
 
 
-FORMS: dict[str, Callable[[int, float, np.random.Generator], Answers]] = {"mse": of_numbers, "spearman": of_numbers}
+WRITTEN = (
+    "exact-match",
+    "answer-f1",
+    "bleu",
+    "chrf",
+    "ter",
+    "rouge-1",
+    "rouge-2",
+    "rouge-l",
+    "rouge-lsum",
+    "wer",
+    "cer",
+)
+FORMS: dict[str, Callable[[int, float, np.random.Generator], Answers]] = {
+    **dict.fromkeys(("mse", "spearman"), of_numbers),
+    **dict.fromkeys(WRITTEN, of_texts),
+    **dict.fromkeys(("entity-f1", "entity-precision", "entity-recall", "tag-accuracy"), of_tags),
+}
 """The form that a kind of metric reads, where it is not labels."""
-BEST = {"loss": 0.0, "mse": 0.0, "perplexity": 1.0}
+BEST = {"loss": 0.0, "mse": 0.0, "perplexity": 1.0, "bleu": 100.0, "chrf": 100.0, "ter": 0.0, "wer": 0.0, "cer": 0.0}
 """The best value of a metric where it is not 1."""
 
 

@@ -6,7 +6,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from luthier.models import forward
-from tests.tiny import batch, classification, model_for, rows
+from tests.contracts.examples.seq2seq import two_in_one
+from tests.tiny import batch, classification, model_for, rows, tiny
 
 FAMILIES = ("bert", "roberta", "distilbert", "gpt2", "llama", "t5", "bart", "deberta-v2")
 TASK = classification()
@@ -110,3 +111,14 @@ def test_a_forward_of_the_bases_own_is_put_back() -> None:
 def test_a_model_without_a_head_is_told() -> None:
     with pytest.raises(AssertionError, match="BertModel has no body"):
         forward.hidden(model_for(TASK).bert, inputs())
+
+
+@pytest.mark.filterwarnings("ignore:Version v4.12.0 introduces:FutureWarning")
+@pytest.mark.parametrize("family", ["t5", "bart", "marian", "two encoders, the second narrower"])
+def test_logits_at_positions_are_the_models_own(family: str) -> None:
+    model = tiny(family, head="lm") if family in ("t5", "bart", "marian") else two_in_one()
+    model.config.pad_token_id, model.config.decoder_start_token_id = 0, 1
+    targets = torch.tensor([[5, 6, 7, 2], [8, 2, -100, -100]])
+    given = {"input_ids": torch.tensor([[1, 9, 10, 2], [1, 9, 2, 0]]), "labels": targets}
+    found = forward.logits_at(model, forward.hidden(model, given), targets != -100)
+    torch.testing.assert_close(found, model(**given).logits[targets != -100])

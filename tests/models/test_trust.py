@@ -229,7 +229,7 @@ def test_an_adapter_is_no_model_and_names_none(folder: Path) -> None:
     assert "holds an adapter; name its base model" in refusal(folder)
 
 
-@pytest.mark.parametrize("name", ["m.gguf", "model.safetensors", "model.bin"])
+@pytest.mark.parametrize("name", ["model.safetensors", "model.bin"])
 def test_a_file_is_no_model_folder(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"x")

@@ -39,7 +39,7 @@ class Column:
         if isinstance(value, str):
             fault = fault_of_text(value)
         elif self.holds == "text":
-            fault = f"is {_short(value)}, which is no text"
+            fault = f"is {short(value)}, which is no text"
         else:
             fault = _fault_of_plain(value)
         return fault and f"{self.name} {fault}"
@@ -86,16 +86,16 @@ def _fault_of_plain(value: object) -> str | None:
     """What is wrong with a number, a truth value or a list of texts or numbers."""
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(each, str | int | float) for each in values):
-        return f"is {_short(value)}; it must be text, a number, or a list of them"
+        return f"is {short(value)}; it must be text, a number, or a list of them"
     for each in values:
         if isinstance(each, str) and (fault := "is empty" if not each else fault_of_text(each)):
-            return f"is {_short(value)}: a text in it {fault}"
+            return f"is {short(value)}: a text in it {fault}"
         if isinstance(each, float) and not math.isfinite(each):
-            return f"is {_short(value)}, which is no finite number"
+            return f"is {short(value)}, which is no finite number"
         if isinstance(each, int) and abs(each) > LARGEST_WHOLE:
-            return f"is {_short(value)}, beyond what a number holds exactly; write it as text"
+            return f"is {short(value)}, beyond what a number holds exactly; write it as text"
     if len({kind_of(each) for each in values}) > 1:
-        return f"is {_short(value)}: its parts must be alike, all text or all numbers"
+        return f"is {short(value)}: its parts must be alike, all text or all numbers"
     return None
 
 
@@ -116,7 +116,8 @@ def fits(kind: str, other: str) -> bool:
 _PLURAL = {"text": "text", "a number": "numbers", "a truth value": "truth values"}
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value as a message shows it."""
     written = repr(value)
     return written if len(written) <= 60 else f"{written[:57]}..."
 

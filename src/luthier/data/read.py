@@ -12,6 +12,7 @@ from pathlib import Path
 from luthier.data.formats import Placed
 from luthier.data.formats._lines import COMPRESSED, skipping_mark
 from luthier.data.formats.class_folders import read_class_folders
+from luthier.data.formats.conll import read_conll
 from luthier.data.formats.delimited import read_delimited
 from luthier.data.formats.json_document import read_json
 from luthier.data.formats.json_lines import read_json_lines
@@ -25,6 +26,7 @@ TEXTS: dict[str, Callable[[Path, str], Iterator[Placed]]] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".json": read_json,
+    **dict.fromkeys((".conll", ".conll03", ".bio", ".iob"), read_conll),
 }
 PARQUET = ".parquet"
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz", ".7z", ".rar")

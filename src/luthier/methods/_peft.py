@@ -39,7 +39,8 @@ def save(model: PreTrainedModel, folder: Path, settings: dict[str, Any], held_as
     layers = [name for name, module in model.named_modules() if hasattr(module, held_as)]
     learnt = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
     tensors = {_to_peft(name, layers, held_as): tensor for name, tensor in learnt.items()}
-    whole = {name.partition(".")[0] for name in learnt if name.rpartition(".")[0] in _heads(model)}
+    owners = {name.rpartition(".")[0] for name in learnt}
+    whole = {owner.partition(".")[0] for owner in owners & _heads(model) if not owner.endswith(f".{held_as}")}
     config = {
         "base_model_name_or_path": public_name(model.config._name_or_path),
         "task_type": next((t for end, t in TASK_TYPES.items() if type(model).__name__.endswith(end)), None),
@@ -100,7 +101,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _heads(model: PreTrainedModel) -> set[str]:
-    """Modules outside the base, by name."""
+    """Modules outside the base, by name; of a model that is its own base, what gives the logits."""
+    if model.base_model is model:
+        return {name for name, module in model.named_modules() if module is model.get_output_embeddings()}
     base = model.base_model_prefix + "."
     return {name for name, _ in model.named_modules() if name and not (name + ".").startswith(base)}
 

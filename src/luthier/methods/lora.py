@@ -22,6 +22,7 @@ from luthier.component import Facts
 from luthier.errors import MethodError
 from luthier.methods import Method, _peft
 from luthier.models.anatomy import linear_sizes
+from luthier.models.heads import head_to_learn
 from luthier.models.selectors import select, select_linears
 
 HELD_AS = "lora"
@@ -54,7 +55,7 @@ def _add_update(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) ->
 
 
 class Lora(Method):
-    """A low-rank update beside chosen linear layers, and the head; the base stays frozen."""
+    """A low-rank update beside chosen linear layers, and whatever of the head is new; the base stays frozen."""
 
     rank: Annotated[int, Field(gt=0)] = 16
     """Rank of each update: 2 to 256; more learns more and costs more."""
@@ -92,7 +93,7 @@ class Lora(Method):
         if self.bias == "all":
             for name in select(model, ("bias",), where="method.bias"):
                 model.get_parameter(name).requires_grad_(True)
-        for name in select(model, ("head",), where="method"):
+        for name in head_to_learn(model, where="method"):
             model.get_parameter(name).requires_grad_(True)
         for parameter in model.parameters():
             if parameter.requires_grad:

@@ -41,13 +41,18 @@ def architecture(config: PreTrainedConfig) -> Architecture:
 def require_fit(config: PreTrainedConfig, auto_model: str, suits: tuple[str, ...], task: str, name: str) -> None:
     """Raise ModelError where a task does not suit a model, with the families that it suits."""
     built = architecture(config)
-    if (built in suits or built == "other") and _has(auto_model, config):
+    if (built in suits or built == "other") and auto_class(auto_model, config) is not None:
         return
     families = "; ".join(f"{each}s ({EXAMPLES[each]})" for each in suits)
     raise ModelError(
         f"task: {task} does not suit {name}, which is {config.model_type}, {_article(built)}; "
         f"it suits {families.replace('speechs', 'speech models')}"
     )
+
+
+def auto_class(names: str, config: PreTrainedConfig) -> Any | None:
+    """Of auto classes, with a | between them, the first that knows the configuration; None where none does."""
+    return next((getattr(transformers, name) for name in names.split("|") if _has(name, config)), None)
 
 
 def _has(auto_class: str, config: PreTrainedConfig) -> bool:

@@ -51,7 +51,7 @@ def hidden(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
     raise AssertionError(f"{type(model).__name__} never called its body")
 
 
-def head(model: PreTrainedModel, answer: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+def head(model: PreTrainedModel, answer: ModelOutput, inputs: Mapping[str, Any]) -> Tensor:
     """The model's logits, given what its body answered for these inputs."""
     with ExitStack() as stack:
         for body in _bodies(model):
@@ -70,7 +70,8 @@ def logits_at(
     # A decoder's inputs stand for themselves: its body is not run again, so their values do not matter.
     inputs: dict[str, Any] = {"input_ids": positions.new_zeros(1, 1, dtype=torch.long)}
     if model.config.is_encoder_decoder:
-        nothing = BaseModelOutput(last_hidden_state=picked["last_hidden_state"])
+        encoder = getattr(model.config, "encoder", model.config)  # two models put together have a config each
+        nothing = BaseModelOutput(last_hidden_state=picked["last_hidden_state"].new_zeros(1, 1, encoder.hidden_size))
         inputs = {"encoder_outputs": nothing, "decoder_input_ids": inputs["input_ids"]}
     return head(model, picked, inputs)[0]
 

@@ -1,7 +1,7 @@
 """Load a pretrained model, trusting nothing that was downloaded to choose code.
 
 `trust_remote_code=False` and the attention's implementation are always said by us; what a `config.json` may say
-is in `models/trust.py`. Only safetensors weights are read; a pickle may run code.
+is in `models/trust.py`. Only safetensors and .gguf weights are read; a pickle may run code.
 """
 
 import contextlib
@@ -19,8 +19,9 @@ import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from luthier.data.places import public_name
-from luthier.models import trust
-from luthier.models.architecture import require_fit
+from luthier.models import gguf, plugins, trust
+from luthier.models.architecture import Architecture, architecture, auto_class, require_fit
+from luthier.models.heads import remember_new
 from luthier.models.place import place_of, told
 from luthier.models.processor import Processor, tokenizer_of
 from luthier.models.source import ModelSource
@@ -33,6 +34,7 @@ class Ask:
     task: str
     """The task's kind, for messages."""
     auto_model: str
+    """The auto class; of several, with a | between them, the first that knows the configuration."""
     suits: tuple[str, ...]
     """The architectures that it suits."""
     config: Mapping[str, Any]
@@ -58,16 +60,18 @@ def load_model(
     What a user should know of the weights is added to `notes`. Raises ModelError where it cannot be loaded, does not
     suit the task, or weights of its body are missing.
     """
-    auto_class, place = getattr(transformers, ask.auto_model), place_of(source)
-    with told(source.name), _quiet(), trust.no_pickles(source.name):
+    place = place_of(source)
+    with told(source.name), _quiet(), trust.no_pickles(source.name), gguf.opened(place) as opened:
         settings = _configuration(place, source.name, ask.config)
         require_fit(settings, ask.auto_model, ask.suits, ask.task, public_name(source.name))
         # Said last: as an argument, it would yield to the file's own `_attn_implementation`.
         settings._attn_implementation = _attention(source.attention, device)
         trust.require_shards(Path(place), source.name)
         torch.manual_seed(seed)
-        model, loaded = auto_class.from_pretrained(
-            place,
+        chosen: Any = auto_class(ask.auto_model, settings)
+        model, loaded = chosen.from_pretrained(
+            **opened,
+            **gguf.dequantised(place),
             config=settings,
             trust_remote_code=False,
             use_safetensors=True,
@@ -75,8 +79,10 @@ def load_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    model.config._name_or_path = place
     mismatched = [name for name, *_ in loaded["mismatched_keys"]]
     said = trust.require_body(model, loaded["missing_keys"], mismatched, source.name)
+    remember_new(model, loaded["missing_keys"])
     if notes is not None:
         notes += said
     model.config.pad_token_id = tokenizer_of(processor).pad_token_id  # decoders look for a row's last token by it
@@ -86,13 +92,31 @@ def load_model(
 
 def _configuration(place: str, name: str, config: Mapping[str, Any]) -> PreTrainedConfig:
     """The file's configuration without what chooses code, read by transformers from a copy."""
-    raw, _ = PreTrainedConfig.get_config_dict(place, trust_remote_code=False)
+    plugins.register()
+    with gguf.opened(place) as opened:
+        raw, _ = PreTrainedConfig.get_config_dict(**opened, trust_remote_code=False)
     clean = trust.harmless(raw, name)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(clean), encoding="utf-8")
         settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, **config)
     settings._name_or_path = place
     return cast(PreTrainedConfig, settings)
+
+
+def architecture_of(source: ModelSource) -> Architecture:
+    """What a model is built as, from its configuration alone.
+
+    Raises ModelError where it cannot be read.
+    """
+    with told(source.name), trust.no_pickles(source.name):
+        return architecture(_configuration(place_of(source), source.name, {}))
+
+
+def require_suited(source: ModelSource, ask: Ask) -> None:
+    """Raise ModelError where a task does not suit a model, before anything but its configuration is read."""
+    with told(source.name), trust.no_pickles(source.name):
+        settings = _configuration(place_of(source), source.name, {})
+        require_fit(settings, ask.auto_model, ask.suits, ask.task, public_name(source.name))
 
 
 def num_positions(model: PreTrainedModel, processor: Processor) -> int:

@@ -11,7 +11,7 @@ from luthier.models.source import ModelSource
 
 
 def place_of(source: ModelSource) -> str:
-    """The folder on this machine, or the hub id.
+    """The folder or .gguf file on this machine, or the hub id.
 
     Raises ModelError where there is no such place, or it holds no plain weights.
     """

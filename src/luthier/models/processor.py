@@ -4,7 +4,7 @@ import transformers
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from luthier.errors import ModelError
-from luthier.models import trust
+from luthier.models import gguf, plugins, trust
 from luthier.models.place import place_of, told
 from luthier.models.source import ModelSource
 
@@ -24,9 +24,10 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 
     Raises ModelError where there is none.
     """
+    plugins.register()
     place = place_of(source)
-    with told(source.name), trust.no_pickles(source.name):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    with told(source.name), trust.no_pickles(source.name), gguf.opened(place) as opened:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**opened, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerBase):  # a file may name any class of transformers
         raise ModelError(f"model.name: {source.name} cannot be loaded: its tokenizer is a {type(tokenizer).__name__}")
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no file at all

@@ -11,7 +11,7 @@ class ModelSource(Component):
     shorthand: ClassVar[str] = "name"
 
     name: str
-    """Hub id, folder, or package:NAME/PATH."""
+    """Hub id, folder, .gguf file, or package:NAME/PATH of either."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """How frozen weights are held; auto: float32. What is learnt is float32 in every case."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"

@@ -7,7 +7,7 @@ CVE-2026-4372), code beside the model, a quantiser and the file that holds the w
 import contextlib
 import json
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,6 +15,7 @@ from unittest import mock
 from transformers import PreTrainedModel
 
 from luthier.errors import ModelError
+from luthier.models import gguf
 
 CHOOSES_CODE = {
     *("auto_map", "trust_remote_code", "custom_pipelines", "configuration_files", "transformers_weights", "model_file"),
@@ -58,10 +59,13 @@ def harmless(config: Any, name: str) -> Any:
 
 
 def require_plain_weights(path: Path, name: str) -> None:
-    """Raise ModelError where a path is no folder, or its weights are only there as an adapter or as pickles."""
+    """Raise ModelError where a path is neither folder nor .gguf file, or its weights are only an adapter or pickles."""
     if not path.is_dir():
-        known = ".gguf files are not read yet; " if path.suffix == ".gguf" else ""
-        raise ModelError(f"model.name: {name} is a file; {known}name the folder that holds config.json and the weights")
+        if gguf.is_gguf(str(path)):
+            return
+        raise ModelError(
+            f"model.name: {name} is a file; name the folder that holds config.json and the weights, or a .gguf file"
+        )
     names = {file.name for file in path.iterdir()}
     if "adapter_config.json" in names:
         raise ModelError(f"model.name: {name} holds an adapter; name its base model, or a folder with both folded")
@@ -105,17 +109,27 @@ def require_body(model: PreTrainedModel, missing: Collection[str], mismatched: C
     Raises ModelError where any other weight of the body is not in the file, or has another shape than its
     configuration says. Tied weights and buffers that are computed are never missing.
     """
-    body = f"{model.base_model_prefix}."
-    odd = sorted(each for each in mismatched if each.startswith(body))
+    is_of_body = _of_body(model)
+    odd = sorted(each for each in mismatched if is_of_body(each))
     if odd:
         raise ModelError(f"model.name: {name} cannot be loaded: its weights do not fit its config.json: {odd[0]}")
-    new = sorted(each for each in missing if each.startswith(body))
+    new = sorted(each for each in missing if is_of_body(each))
     lost = [each for each in new if "pooler" not in each.split(".")]
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise ModelError(f"model.name: {name} cannot be loaded: its weights lack {lost[0]}{more}")
-    return (
-        [f"model: {name} has no pooler; a new one is drawn, which stays random where the method freezes it"]
-        if new
-        else []
-    )
+    notes = [f"model: {name} has no pooler; a new one is drawn, which stays random where the method freezes it"]
+    drawn = sorted(set(missing) - set(new))
+    if drawn and model.get_output_embeddings() is not None:
+        head = f"model: {name} has no head that tells tokens; a new one is drawn: {', '.join(drawn)}"
+        return [*notes, head] if new else [head]
+    return notes if new else []
+
+
+def _of_body(model: PreTrainedModel) -> Callable[[str], bool]:
+    """Tells a body's weights by their names; of a model that is its own base, all but what gives the logits."""
+    if model.base_model is not model:
+        return lambda name: name.startswith(f"{model.base_model_prefix}.")
+    head = model.get_output_embeddings()
+    heads = tuple(f"{name}." for name, module in model.named_modules() if module is head)
+    return lambda name: not name.startswith(heads)

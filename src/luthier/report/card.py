@@ -103,6 +103,9 @@ def _use(evidence: Evidence) -> list[str]:
             f"model({sample})"
         )
         blocks.insert(0, _python(pipeline))
+    if evidence.auto_class:
+        loaded = f"{evidence.auto_class}.from_pretrained({folder + '/model'!r})  # or its name on the hub"
+        blocks.insert(0, _python(f"from transformers import {evidence.auto_class}\n\nmodel = {loaded}"))
     return ["## How to use it", *blocks]
 
 

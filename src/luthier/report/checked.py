@@ -45,7 +45,7 @@ def _print_labels(checked: Checked, console: Console) -> None:
     if checked.labels:
         known = list(checked.labels["train"])
         for label in known[:MAX_LINES]:
-            cells = (_share(counts[label], checked.rows[name]) for name, counts in checked.labels.items())
+            cells = (_share(counts[label], counts, checked.rows[name]) for name, counts in checked.labels.items())
             table.add_row(escape(_visible(label)), *cells)
         if len(known) > MAX_LINES:
             table.add_row(f"and {len(known) - MAX_LINES} more")
@@ -99,8 +99,10 @@ def _table(title: str, *splits: str) -> Table:
     return Table("", *splits, title=f"\n{title}", show_header=any(splits), **shape)
 
 
-def _share(count: int, num_rows: int) -> str:
-    return f"{count:,} ({count / num_rows:.1%})"
+def _share(count: int, counts: Mapping[str, int], num_rows: int) -> str:
+    """Of the rows; of all labels, where a row may have several of one."""
+    of_all = num_rows if max(counts.values()) <= num_rows else sum(counts.values())
+    return f"{count:,} ({count / of_all:.1%})"
 
 
 def _visible(text: str) -> str:

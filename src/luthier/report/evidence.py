@@ -81,6 +81,11 @@ class Evidence:
         return self.run.model_folder.is_dir() and self.recipe.task.pipeline in SUPPORTED_TASKS
 
     @property
+    def auto_class(self) -> str | None:
+        """The class of transformers that loads a saved model which no pipeline runs; None where one does."""
+        return self.run.model_class if self.run.model_folder.is_dir() and not self.is_in_pipelines else None
+
+    @property
     def judged(self) -> str | None:
         """The split that speaks for the run: the test rows, else the validation rows."""
         return next((split for split in ("test", "validation") if split in self.scores), None)

@@ -106,8 +106,11 @@ def _use(evidence: Evidence) -> Markup:
     python = f"import luthier\n\nrun = luthier.load({folder!r})\nrun.predict([{sample!r}])"
     asked = shlex.quote(sample) if isinstance(sample, str) else "--file rows.jsonl"
     parts = [tag("pre", python), tag("pre", f"luthier predict {shlex.quote(folder)} {asked}")]
+    model = str(Path(folder) / "model")
+    if evidence.auto_class:
+        loaded = f"{evidence.auto_class}.from_pretrained({model!r})"
+        parts.append(tag("pre", f"from transformers import {evidence.auto_class}\n\n{loaded}"))
     if evidence.is_in_pipelines:
-        model = str(Path(folder) / "model")
         pipeline = f"from transformers import pipeline\n\npipeline({evidence.recipe.task.pipeline!r}, model={model!r})"
         parts.append(tag("pre", pipeline))
     return join(parts)

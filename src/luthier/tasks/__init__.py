@@ -86,7 +86,7 @@ class Task(Component, ABC):
     couples_rows: ClassVar[bool] = False
     """Whether a row's loss depends on the batch's other rows; then accumulation is refused."""
     auto_model: ClassVar[str]
-    """The transformers auto class that loads a model for this task."""
+    """The transformers auto class that loads a model for this task; several have a | between them."""
     architectures: ClassVar[tuple[str, ...]]
     """Those of `models.architecture` that the task suits."""
     pipeline: ClassVar[str]

@@ -25,6 +25,9 @@ class Example:
     families: tuple[tuple[str, str], ...] = (("bert", "right"),)
     """Families that the losses are tested on, with the side of their padding; the first serves every test."""
 
+    easy: Dataset | None = None
+    """Rows that are learnt in a few steps, where `rows` are not."""
+
     def __str__(self) -> str:
         return self.name
 

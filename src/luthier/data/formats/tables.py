@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, load_dataset, load_from_disk
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, load_dataset, load_from_disk
 
 from luthier.data.formats import Placed, Row
 from luthier.errors import DataError, did_you_mean
@@ -45,7 +45,7 @@ def read_saved(path: Path, split: str, *, where: str) -> Iterator[Placed]:
             )
         saved = saved[split]
     try:
-        yield from _placed(saved.with_format(None), saved.features, path.name)
+        yield from _placed(_undecoded(saved), saved.features, path.name)
     except (ValueError, ArithmeticError, KeyError) as error:
         raise DataError(f"{path.name}: has a row that cannot be read: {_short(error)}") from error
 
@@ -59,7 +59,15 @@ def read_hub(source: str, split: str, *, where: str) -> Iterator[Placed]:
         raise DataError(
             f"{where}: {source} is no file or folder here, and as a hub data set it gave: {error}"
         ) from error
-    yield from _placed(rows, rows.features, source)
+    yield from _placed(_undecoded(rows), rows.features, source)
+
+
+def _undecoded(rows: Dataset) -> Dataset:
+    """Rows as they are stored: sound as its file or bytes, which the task reads by itself."""
+    for name, feature in rows.features.items():
+        if isinstance(feature, Audio):
+            rows = rows.cast_column(name, Audio(decode=False))
+    return rows.with_format(None)
 
 
 def _placed(rows: Iterable[Row], features: Features, name: str) -> Iterator[Placed]:

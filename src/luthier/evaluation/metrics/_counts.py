@@ -13,8 +13,8 @@ from luthier.tasks import Prediction
 def chosen(
     predictions: Sequence[Prediction], references: Sequence[Reference]
 ) -> tuple[Bool[ndarray, "rows labels"], Bool[ndarray, "rows labels"]]:
-    """Which labels each row was given, and which it has."""
-    num_labels = len(predictions[0].scores)
+    """Which labels each row was given, and which it has; rows may have labels of their own, as many as they like."""
+    num_labels = max(len(p.scores) for p in predictions)
     return _hot([p.value for p in predictions], num_labels), _targets(references, num_labels)
 
 

