@@ -1,4 +1,5 @@
-"""Speech recognition: what is said in a clip, written down. By Whisper, or by models that are trained by CTC.
+"""Speech recognition: what is said in a clip, written down. By Whisper (Radford et al. 2022,
+https://arxiv.org/abs/2212.04356), or by models trained by CTC (Graves et al. 2006, https://doi.org/10.1145/1143844.1143891).
 
 What differs between the two, and their losses, is in `_hearing.py`. Sound is read once, averaged over its channels and
 resampled to the model's rate; its features are computed batch by batch.

@@ -10,7 +10,8 @@ from tests.contracts.examples._example import Example
 from tests.templates import VOCABULARY, tokenizer
 from tests.tiny import texts, tiny
 
-FAMILIES = (("gpt2", "right"), ("llama", "left"), ("mistral", "right"))
+OTHERS = ("gpt_neox", "mistral", "qwen2", "gemma3_text", "phi3", "opt", "bloom", "mixtral")
+FAMILIES = (("gpt2", "right"), ("llama", "left"), *((family, "right") for family in OTHERS))
 
 
 def _build(family: str) -> PreTrainedModel:

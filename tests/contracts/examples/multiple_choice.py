@@ -8,7 +8,8 @@ from luthier.tasks.multiple_choice import MultipleChoice
 from tests.contracts.examples._example import Example
 from tests.tiny import WORDS, texts, tiny
 
-FAMILIES = (("bert", "right"), ("roberta", "right"), ("electra", "right"), ("deberta-v2", "right"))
+ENCODERS = ("bert", "roberta", "distilbert", "albert", "electra", "deberta-v2", "modernbert")
+FAMILIES = tuple((family, "right") for family in ENCODERS)
 
 
 def rows(num_rows: int, *, fewest: int = 2, most: int = 5) -> Dataset:

@@ -10,7 +10,9 @@ from luthier.tasks.question_answering import QuestionAnswering
 from tests.contracts.examples._example import Example
 from tests.tiny import WORDS, tiny
 
-FAMILIES = (("bert", "right"), ("distilbert", "right"), ("llama", "left"), ("gpt2", "right"))
+ENCODERS = ("bert", "roberta", "distilbert", "albert", "electra", "deberta-v2", "modernbert")
+DECODERS = ("gpt2", "gpt_neox", "mistral", "qwen2", "opt", "bloom", "mixtral")
+FAMILIES = (*((family, "right") for family in (*ENCODERS, *DECODERS)), ("llama", "left"))
 
 
 def rows(num_rows: int, *, without: int = 0, longest: int = 60) -> Dataset:

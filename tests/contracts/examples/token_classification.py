@@ -10,7 +10,9 @@ from luthier.tasks.token_classification import TokenClassification
 from tests.contracts.examples._example import Example
 from tests.tiny import WORDS, tiny
 
-FAMILIES = (("bert", "right"), ("gpt2", "right"), ("llama", "left"), ("modernbert", "right"))
+ENCODERS = ("bert", "roberta", "distilbert", "albert", "electra", "deberta-v2", "modernbert")
+DECODERS = ("gpt2", "gpt_neox", "mistral", "qwen2", "phi3", "bloom", "mixtral")
+FAMILIES = (*((family, "right") for family in (*ENCODERS, *DECODERS)), ("llama", "left"))
 
 
 def tagged(num_rows: int, *, longest: int = 12, seed: int = 0) -> Dataset:

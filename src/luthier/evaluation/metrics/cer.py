@@ -1,4 +1,4 @@
-"""Character error rate: characters to change, to add or to take away, over those that were said."""
+"""Character error rate: characters to change, to add or to take away, over those that were said. Levenshtein 1966."""
 
 from typing import Any
 

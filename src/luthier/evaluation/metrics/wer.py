@@ -1,4 +1,4 @@
-"""Word error rate: words to change, to add or to take away, over the words that were said."""
+"""Word error rate: words to change, to add or to take away, over the words that were said. Levenshtein 1966."""
 
 from typing import Any
 
