@@ -4,12 +4,9 @@
 is in `models/trust.py`. Only safetensors and .gguf weights are read; a pickle may run code.
 """
 
-import contextlib
 import json
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -24,6 +21,7 @@ from luthier.models.architecture import Architecture, architecture, auto_class, 
 from luthier.models.heads import remember_new
 from luthier.models.place import place_of, told
 from luthier.models.processor import Processor, tokenizer_of
+from luthier.models.quiet import quiet
 from luthier.models.source import ModelSource
 
 
@@ -61,7 +59,7 @@ def load_model(
     suit the task, or weights of its body are missing.
     """
     place = place_of(source)
-    with told(source.name), _quiet(), trust.no_pickles(source.name), gguf.opened(place) as opened:
+    with told(source.name), quiet(), trust.no_pickles(source.name), gguf.opened(place) as opened:
         settings = _configuration(place, source.name, ask.config)
         require_fit(settings, ask.auto_model, ask.suits, ask.task, public_name(source.name))
         # Said last: as an argument, it would yield to the file's own `_attn_implementation`.
@@ -112,11 +110,11 @@ def architecture_of(source: ModelSource) -> Architecture:
         return architecture(_configuration(place_of(source), source.name, {}))
 
 
-def require_suited(source: ModelSource, ask: Ask) -> None:
+def require_suited(source: ModelSource, task: Any) -> None:
     """Raise ModelError where a task does not suit a model, before anything but its configuration is read."""
     with told(source.name), trust.no_pickles(source.name):
         settings = _configuration(place_of(source), source.name, {})
-        require_fit(settings, ask.auto_model, ask.suits, ask.task, public_name(source.name))
+        require_fit(settings, task.auto_model, task.architectures, task.kind(), public_name(source.name))
 
 
 def num_positions(model: PreTrainedModel, processor: Processor) -> int:
@@ -129,18 +127,3 @@ def num_positions(model: PreTrainedModel, processor: Processor) -> int:
 def _attention(asked: str, device: str) -> str | None:
     """On a CPU the plain matrix products beat the fused kernel for rows of a sentence or a page."""
     return asked if asked != "auto" else "eager" if device == "cpu" else None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No warning that the head is new: that is why we train."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 
 from luthier.component import Component
 from luthier.models import forward
+from luthier.models.quiet import quiet
 from luthier.tasks import Loss
 from luthier.tasks._tokens import IGNORED
 
@@ -84,5 +85,6 @@ def generate(model: PreTrainedModel, inputs: dict[str, Tensor], generation: Gene
     """Token ids that `model.generate` gives for padded inputs, (batch, seq); its cache is on unless `more` says no."""
     arguments = {"pad_token_id": model.config.pad_token_id, "use_cache": True, **generation.arguments(), **more}
     write: Any = model.generate
-    written: Tensor = write(**inputs, **arguments)
+    with quiet():
+        written: Tensor = write(**inputs, **arguments)
     return written

@@ -63,6 +63,7 @@ class CausalLM(Task):
     auto_model: ClassVar[str] = "AutoModelForCausalLM"
     architectures: ClassVar[tuple[str, ...]] = ("decoder",)
     pipeline: ClassVar[str] = "text-generation"
+    sample: ClassVar[Any] = "What is there to answer?"
 
     rows: Literal["auto", "chat", "prompt", "instruction", "text"] = "auto"
     """What rows are: messages; prompt and completion; instruction, input and output; text. auto: by their columns."""

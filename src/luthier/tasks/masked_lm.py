@@ -55,6 +55,7 @@ class MaskedLM(Task):
     auto_model: ClassVar[str] = "AutoModelForMaskedLM"
     architectures: ClassVar[tuple[str, ...]] = ("encoder",)
     pipeline: ClassVar[str] = "fill-mask"
+    sample: ClassVar[Any] = "A text with a [MASK] in it."
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share of a text's tokens that is drawn; one of each window at least."""

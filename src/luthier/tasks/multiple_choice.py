@@ -36,6 +36,7 @@ class MultipleChoice(Task):
     auto_model: ClassVar[str] = "AutoModelForMultipleChoice"
     architectures: ClassVar[tuple[str, ...]] = ("encoder",)
     pipeline: ClassVar[str] = "multiple-choice"
+    sample: ClassVar[Any] = {"question": "What is cold?", "choices": ["ice", "fire"]}
 
     max_length: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
     """Most tokens of a question with one of its choices; the longer of both loses its end. auto: the model's limit,

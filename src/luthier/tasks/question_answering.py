@@ -80,6 +80,7 @@ class QuestionAnswering(Task):
     auto_model: ClassVar[str] = "AutoModelForQuestionAnswering"
     architectures: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     pipeline: ClassVar[str] = "question-answering"
+    sample: ClassVar[Any] = {"question": "Who asks?", "context": "Somebody asks."}
 
     no_answer: bool | Literal["auto"] = "auto"
     """Whether a question may have no answer (SQuAD 2); auto: where training rows have such."""

@@ -23,7 +23,7 @@ from luthier.data.formats import Row as FileRow
 from luthier.data.spool import Spool, column
 from luthier.data.transcripts import Normalizer, normalised
 from luthier.errors import DataError
-from luthier.models.load import Ask, require_suited
+from luthier.models.load import require_suited
 from luthier.models.processor import Processor, tokenizer_of
 from luthier.models.source import ModelSource
 from luthier.models.speech import (
@@ -53,6 +53,7 @@ class SpeechRecognition(Task):
     auto_model: ClassVar[str] = "AutoModelForSpeechSeq2Seq|AutoModelForCTC"
     architectures: ClassVar[tuple[str, ...]] = ("speech",)
     pipeline: ClassVar[str] = "automatic-speech-recognition"
+    sample: ClassVar[Any] = "clip.wav"
     sample: ClassVar[Any] = "recording.wav"
 
     language: str | None = None
@@ -111,7 +112,7 @@ class SpeechRecognition(Task):
         return {} if isinstance(self.vocabulary, str) else {"vocab_size": len(SPECIAL) + len(self.vocabulary)}
 
     def load_processor(self, source: ModelSource) -> Processor:
-        require_suited(source, Ask.of(self))
+        require_suited(source, self)
         characters = None if isinstance(self.vocabulary, str) else self.vocabulary
         processor = load_speech_processor(source, characters)
         set_language(processor, self.language, self.task_token)
