@@ -10,10 +10,18 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from luthier.component import GROUPS, Component, Slot, find, groups_of, names
 from luthier.errors import RecipeError, did_you_mean
+
+GUIDANCE = (
+    "Encoders (BERT) understand: classes, entities, answers in a text. Decoders (GPT, Llama) go on with a text: "
+    "completion, chat. Encoder-decoders (T5, BART, Marian) turn one text into another: summaries, translation. Speech "
+    "models (Whisper, wav2vec2) write down what they hear."
+)
+"""Which architecture is for what, as in the field."""
 
 
 def print_groups() -> None:
@@ -22,10 +30,18 @@ def print_groups() -> None:
     for group in GROUPS:
         table = Table(box=None, show_header=False, pad_edge=False)
         for kind in names(group):
-            table.add_row(f"  {kind}", _first_line(find(group, kind)))
+            table.add_row(f"  {kind}", f"{_first_line(find(group, kind))}{_suits(find(group, kind))}")
         console.print(f"[bold]{group}[/]")
         console.print(table)
+        if group == "tasks":
+            console.print(Padding(GUIDANCE, (0, 2)), style="dim")
     console.print("\nluthier describe KIND tells the settings of one.")
+
+
+def _suits(component: type[Component]) -> str:
+    """The architectures that a task suits; nothing for any other component."""
+    architectures = getattr(component, "architectures", ())
+    return f" Suits: {', '.join(architectures)}." if architectures else ""
 
 
 def print_component(kind: str) -> None:
@@ -40,7 +56,7 @@ def print_component(kind: str) -> None:
     console = Console(highlight=False)
     for group in groups:
         component = find(group, kind)
-        console.print(f"[bold]{kind}[/] ({group[:-1]})", _first_line(component))
+        console.print(f"[bold]{kind}[/] ({group[:-1]})", f"{_first_line(component)}{_suits(component)}")
         console.print(inspect.getdoc(sys.modules[component.__module__]) or "", markup=False, style="dim")
         table = Table("setting", "type", "default", "meaning", box=None, pad_edge=False)
         for name, field in settings_of(component):
@@ -98,8 +114,10 @@ def _type_name(annotation: Any) -> str:
 
 
 def _as_yaml(value: Any) -> str:
-    if isinstance(value, Component):
+    if isinstance(value, Component) and not value.kind().startswith("-"):
         return value.kind()
+    if isinstance(value, Component):  # a part that is always there has no kind
+        return f"{{{', '.join(f'{name}: {_as_yaml(setting)}' for name, setting in value)}}}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

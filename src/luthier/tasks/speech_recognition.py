@@ -54,7 +54,6 @@ class SpeechRecognition(Task):
     architectures: ClassVar[tuple[str, ...]] = ("speech",)
     pipeline: ClassVar[str] = "automatic-speech-recognition"
     sample: ClassVar[Any] = "clip.wav"
-    sample: ClassVar[Any] = "recording.wav"
 
     language: str | None = None
     """The language that is spoken, as english or en; only for a Whisper of many languages, which needs it."""
