@@ -1,5 +1,6 @@
 """Every recipe, from its own files: two steps on some of its rows, and what comes out answers (`make recipes`)."""
 
+import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,28 @@ SHORT = {
 }
 """Settings that make a task's rows short."""
 CUTS = {"instruct": ["task.drop_cut=true", "task.generation.max_new_tokens=8"]}
-BLANK = "\n\n"
 
 
 def sample(source: str, num_rows: int, folder: Path) -> Path:
-    """The first rows of a file; sounds that it names lie beside it as they do beside the whole."""
+    """Rows from all over a file; sounds that they name lie beside them as they do beside the whole."""
     path = Path(source)
-    lines = path.read_text(encoding="utf-8").split(BLANK if path.suffix == ".conll" else "\n")
-    kept = lines[: num_rows + (path.suffix == ".csv")]
     written = folder / path.name
-    written.write_text((BLANK if path.suffix == ".conll" else "\n").join(kept) + "\n", encoding="utf-8")
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as file, written.open("w", newline="", encoding="utf-8") as kept:
+            head, *rows = csv.reader(file)
+            csv.writer(kept).writerows([head, *spread(rows, num_rows)])
+    else:
+        border = "\n\n" if path.suffix == ".conll" else "\n"
+        rows = path.read_text(encoding="utf-8").strip().split(border)
+        written.write_text(border.join(spread(rows, num_rows)) + "\n", encoding="utf-8")
     for beside in path.parent.iterdir():
         if beside.is_dir() and not (folder / beside.name).exists():
             (folder / beside.name).symlink_to(beside.resolve())
     return written
+
+
+def spread(rows: list[Any], num_rows: int) -> list[Any]:
+    return rows[:: max(1, len(rows) // num_rows)][:num_rows]
 
 
 def quick(path: Path, folder: Path) -> Recipe:
@@ -48,7 +57,7 @@ def quick(path: Path, folder: Path) -> Recipe:
         source = getattr(whole.data, split)
         if isinstance(source, str) and source.startswith("data/"):
             assert Path(source).is_file(), f"{source} is not here: make data models fetches it"
-            said.append(f"data.{split}={sample(source, num_rows if path.stem != 'spam' else 4000, folder)}")
+            said.append(f"data.{split}={sample(source, num_rows, folder)}")
     for setting, value in SHORT.get(whole.task.kind(), {}).items():
         parts: dict[str, Any] = value if isinstance(value, dict) else {"": value}
         said += [f"task.{setting}{'.' if key else ''}{key}={each}" for key, each in parts.items()]

@@ -31,7 +31,7 @@ from luthier.training.checkpoints import Checkpoints
 from luthier.training.course import Material, course
 
 NUM_TRAIN_SCORED = 500
-"""Training rows that are scored at the end, to see the gap to the validation rows."""
+"""Most training rows that are scored at the end, to see the gap to the validation rows."""
 
 NUM_PLACES = 32
 """Rows of a broken step that are named."""
@@ -94,7 +94,7 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
         places = _places(splits, _sources(prepared["train"], error.rows))
         raise NotFinite(error.step, error.rows, f"{error}\n{places}") from error
 
-    prepared["train"] = task.prepare(_sample(splits.train), processor)
+    prepared["train"] = task.prepare(_sample(named), processor)
     for name, rows in prepared.items():
         yield _judge(run, recipe, material, name, rows)
 
@@ -153,9 +153,11 @@ def _sources(prepared: Dataset, numbers: Sequence[int]) -> Sequence[int]:
     return [int(number) for number in np.unique(np.hstack(prepared[numbers]["row"]))]
 
 
-def _sample(train: Dataset) -> Dataset:
-    """Training rows that are scored."""
-    return train.shuffle(seed=0).select(range(min(NUM_TRAIN_SCORED, len(train))))
+def _sample(splits: dict[str, Dataset]) -> Dataset:
+    """Training rows that are scored: no more than another split has, as that is what they are compared with."""
+    train, *others = splits.values()
+    most = max(map(len, others), default=NUM_TRAIN_SCORED)
+    return train.shuffle(seed=0).select(range(min(NUM_TRAIN_SCORED, most, len(train))))
 
 
 def _judge(run: Run, recipe: Recipe, material: Material, name: str, rows: Dataset) -> Record:
