@@ -5,7 +5,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/ready
-BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 # Models and data come from packages: whatever would ask a hub at run time fails at once.
 export HF_HUB_OFFLINE := 1
@@ -43,7 +43,7 @@ lint: $(READY)
 	$(BIN)/python tools/check_style.py
 
 bench: $(READY)
-	@set -e; for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python "$$file"; done
+	@set -e; for module in $(BENCHMARKS); do echo "$$module"; $(BIN)/python -m "$$module"; done
 
 spam: data/spam/spam.csv
 

@@ -9,13 +9,14 @@ The peer of each line is the untouched model on the same test rows. Scores have 
 import argparse
 import json
 import math
-import time
 from pathlib import Path
 from typing import Any
 
 import luthier
 from benchmarks._record import RESULTS, Row, keep, row
 from luthier import recipe as recipes
+from luthier.models.processor import tokenizer_of
+from luthier.run import Run
 
 METRICS = {
     "entities": "entity-f1",
@@ -26,6 +27,8 @@ METRICS = {
     "speech-encoder-only": "wer",
 }
 """The figure that each recipe's field looks at."""
+NUM_ANSWERED = 40
+"""Test rows whose answers are looked at for their ends."""
 
 
 def main() -> None:
@@ -34,9 +37,10 @@ def main() -> None:
     parser.add_argument(
         "--set", nargs="*", default=[], help="other settings than the recipe says, as in training.epochs=1"
     )
+    parser.add_argument("--told", action="store_true", help="tell of runs that are there; train nothing")
     asked = parser.parse_args()
     for name in asked.recipes:
-        rows = measured(name, asked.set)
+        rows = measured(name, asked.set, trains=not asked.told)
         others = [each for each in kept() if each["what"].split(":")[0] != name]
         keep("real", [*others, *rows])
 
@@ -48,12 +52,12 @@ def kept() -> list[Row]:
     return found
 
 
-def measured(name: str, settings: list[str]) -> list[Row]:
+def measured(name: str, settings: list[str], *, trains: bool) -> list[Row]:
     """A line for each metric of the test rows, the field's own first."""
-    start = time.perf_counter()
     asked = ["training.score_before=true", f"output=runs/real/{name}", *settings]
-    run = luthier.train(recipes.read(Path("recipes") / f"{name}.yaml", asked), overwrite=True)
-    cost = {**_cost(run.records), "whole_s": round(time.perf_counter() - start), "settings": settings}
+    recipe = recipes.read(Path("recipes") / f"{name}.yaml", asked)
+    run = luthier.train(recipe, overwrite=True) if trains else luthier.load(recipe.output)
+    cost = {**_cost(run.records), **_endings(run), "settings": settings}
     before, after = run.metrics["before"], run.metrics["test"]
     names = [key for key in after if " of " not in key]
     names.sort(key=lambda key: not key.startswith(METRICS[name]))
@@ -87,11 +91,26 @@ def _short(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else round(value, 4)
 
 
+def _endings(run: Run) -> dict[str, int]:
+    """Of a model that chats, how many answers to test rows end by themselves rather than at their longest."""
+    generation = getattr(run.recipe.task, "generation", None)
+    if run.recipe.task.kind() != "causal-lm" or generation is None:
+        return {}
+    rows, _ = run.read_rows(str(run.recipe.data.test), labelled=False)
+    asked = rows.select(range(min(NUM_ANSWERED, len(rows))))
+    _, processor = run.load()
+    tokens = tokenizer_of(processor)([answer["text"] for answer in run.answer(asked)], add_special_tokens=False)
+    ended = sum(len(ids) < generation.max_new_tokens - 1 for ids in tokens["input_ids"])  # the last one is the stop
+    return {"answers": len(asked), "answers_that_end": ended}
+
+
 def _cost(records: list[dict[str, Any]]) -> dict[str, Any]:
     """What was learnt, and what it took."""
     told = {record["event"]: record for record in records}
     sizes = {key: told["model"][key] for key in ("parameters", "trainable")}
-    return {**sizes, "steps": told["trained"]["steps"], "training_s": round(told["trained"]["duration_s"])}
+    whole = round(records[-1]["time"] - records[0]["time"])
+    trained = told["trained"]
+    return {**sizes, "steps": trained["steps"], "training_s": round(trained["duration_s"]), "whole_s": whole}
 
 
 if __name__ == "__main__":
