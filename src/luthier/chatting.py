@@ -217,8 +217,7 @@ def conversing(
     if not tokenizer.chat_template:
         raise ModelError("chat: this model has no chat template, so it knows no turns; ask it with luthier predict")
     template = _templates.text_of(tokenizer, tools=False)
-    foreign = template not in _templates.NAMED.values()
-    with rendering(template, tokenizer.special_tokens_map, foreign=foreign) as render:
+    with rendering(template, tokenizer.special_tokens_map, foreign=not _templates.is_ours(template)) as render:
         conversation = Conversation(model, tokenizer, generation, render, on_note)
         conversation.say_first(system)
         yield conversation

@@ -89,7 +89,7 @@ def check(recipe: Recipe) -> Checked:
 def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
     resolved, model, processor = built.recipe, built.model, built.processor
     task, named = resolved.task, splits.named()
-    prepared = {name: task.prepare(rows, processor) for name, rows in named.items()}
+    prepared = {name: task.prepare(rows, processor, training=name == "train") for name, rows in named.items()}
     whole = {name: _whole(task, rows, prepared[name], processor) for name, rows in named.items()}
     limit = getattr(task, "max_length", WITHOUT_LIMIT)
     labels = {name: counts for name, rows in prepared.items() if (counts := task.tally(rows))}
@@ -108,7 +108,7 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
         labels=labels,
         numbers=numbers,
         lengths={name: _lengths(whole[name], rows, limit) for name, rows in prepared.items()},
-        steps_per_epoch=_steps(task.prepare(splits.train, processor, training=True)["length"][:], resolved),
+        steps_per_epoch=_steps(prepared["train"]["length"][:], resolved),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         learning=_learning(model),
         examples=tuple(_examples(task, splits.train, processor)),

@@ -223,16 +223,18 @@ class Run:
         layouts = layouts if labelled else tuple(layout.without_targets() for layout in layouts)
         names = {column.name for layout in layouts for column in layout.columns}
         given = {ours: theirs for ours, theirs in self.recipe.data.columns.items() if ours in names}
-        refused: DataError | None = None
+        data = self.recipe.data.model_copy(update={"duplicates": "keep", "columns": given})
         notes: list[str] = []
-        for columns in (given, {}):  # the file's names for the columns, as in training, or the task's own
-            data = self.recipe.data.model_copy(update={"duplicates": "keep", "columns": columns})
+        try:
+            return read_rows(data, source, "rows", layouts, notes), notes
+        except DataError as refused:
+            if not given:
+                raise
+            plain, notes = data.model_copy(update={"columns": {}}), []  # perhaps it bears the task's own names
             try:
-                return read_rows(data, source, "rows", layouts, notes), notes
-            except DataError as error:
-                refused = refused or error
-        assert refused is not None
-        raise refused
+                return read_rows(plain, source, "rows", layouts, notes), notes
+            except DataError:
+                raise refused from None
 
     def evaluate(self, source: str, *, device: str = "auto") -> "tuple[Scores, list[str]]":
         """Scores on other labelled rows, and what was noticed in them."""
@@ -261,7 +263,13 @@ def _plain(value: Any) -> Any:
 
 
 def _as_columns(row: Row, names: Sequence[str]) -> dict[str, Any]:
-    """A text, or several, under a layout's names."""
+    """A text, or several, under a layout's names.
+
+    Raises DataError where there are more texts than names.
+    """
     if isinstance(row, Mapping):
         return dict(row)
-    return {names[0]: row} if isinstance(row, str) else dict(zip(names, row, strict=False))
+    texts = [row] if isinstance(row, str) else row
+    if len(texts) > len(names):
+        raise DataError(f"predict: a row has {len(texts)} texts, but this task reads {len(names)}: {', '.join(names)}")
+    return dict(zip(names, texts, strict=False))

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.errors import RecipeError
 from luthier.tasks._sentences import Sentence
-from luthier.tasks._tokens import FLAGS, IDS, LONGEST
+from luthier.tasks._tokens import FLAGS, IDS, limit_of
 from luthier.tasks._windows import windows
 
 SHARED = 4
@@ -65,7 +65,7 @@ def room(
 
     Raises RecipeError where that leaves a window nothing of its own.
     """
-    limit = min(LONGEST, tokenizer.model_max_length) if max_length == "auto" else max_length
+    limit = limit_of(max_length, tokenizer)
     num_special = tokenizer.num_special_tokens_to_add()
     shared = limit // SHARED if stride == "auto" else stride
     if shared >= limit - num_special:

@@ -55,6 +55,11 @@ def settled_length(
     return asked
 
 
+def limit_of(max_length: int | Literal["auto"], tokenizer: PreTrainedTokenizerBase, *, longest: int = LONGEST) -> int:
+    """Most tokens of a row; of a task that is not resolved yet, what the tokenizer alone allows."""
+    return min(longest, tokenizer.model_max_length) if max_length == "auto" else max_length
+
+
 def padded(rows: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
     """A model's inputs, each (batch, seq), padded on the tokenizer's side."""
     padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}

@@ -28,7 +28,7 @@ from luthier.models import forward
 from luthier.models.processor import Processor, tokenizer_of
 from luthier.tasks import Batch, Loss, Prediction, Row, Task
 from luthier.tasks._language import token_loss
-from luthier.tasks._tokens import IDS, IGNORED, LONGEST, columns_of, padded, settled_length, stacked
+from luthier.tasks._tokens import IDS, IGNORED, columns_of, limit_of, padded, settled_length, stacked
 
 MASKED, REPLACED = 0.8, 0.1
 """Of drawn tokens those that are masked, and those that become any other; the rest stays, as the paper has it."""
@@ -88,7 +88,7 @@ class MaskedLM(Task):
 
     def prepare(self, rows: Dataset, processor: Processor, *, training: bool = False) -> Dataset:
         tokenizer, spool, num_rows = tokenizer_of(processor), Spool(), 0
-        limit = min(LONGEST, tokenizer.model_max_length) if self.max_length == "auto" else self.max_length
+        limit = limit_of(self.max_length, tokenizer)
         never = np.array(tokenizer.all_special_ids)
         for piece in batches(rows):
             tokens = tokenizer(piece["text"], truncation=True, max_length=limit, return_overflowing_tokens=True)

@@ -27,7 +27,7 @@ from luthier.data.columns import BadRow, Column, Layout, fault_of_text, short
 from luthier.data.spool import Spool, batches
 from luthier.models.processor import Processor, tokenizer_of
 from luthier.tasks import Batch, Loss, Prediction, Row, Task
-from luthier.tasks._tokens import FLAGS, IDS, LONGEST, padded, settled_length, was_cut
+from luthier.tasks._tokens import FLAGS, IDS, limit_of, padded, settled_length, was_cut
 
 
 class MultipleChoice(Task):
@@ -66,7 +66,7 @@ class MultipleChoice(Task):
 
     def prepare(self, rows: Dataset, processor: Processor, *, training: bool = False) -> Dataset:
         tokenizer, spool = tokenizer_of(processor), Spool()
-        limit = min(LONGEST, tokenizer.model_max_length) if self.max_length == "auto" else self.max_length
+        limit = limit_of(self.max_length, tokenizer)
         for piece in batches(rows):
             columns = _tokens(piece, tokenizer, limit)
             if "answer" in piece:

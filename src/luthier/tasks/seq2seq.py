@@ -23,7 +23,7 @@ from luthier.models.processor import Processor, load_tokenizer, tokenizer_of
 from luthier.models.source import ModelSource
 from luthier.tasks import Batch, Loss, Prediction, Row, Task
 from luthier.tasks._language import Generation, generate, token_loss
-from luthier.tasks._tokens import FLAGS, IDS, IGNORED, LONGEST, settled_length, stacked, was_cut
+from luthier.tasks._tokens import FLAGS, IDS, IGNORED, limit_of, settled_length, stacked, was_cut
 from luthier.tasks._translation import language_token, pairs, set_languages
 
 LONGEST_TARGET = 128
@@ -116,10 +116,8 @@ class Seq2seq(Task):
 
     def prepare(self, rows: Dataset, processor: Processor, *, training: bool = False) -> Dataset:
         tokenizer, spool = tokenizer_of(processor), Spool()
-        longest, longest_target = (
-            min(most, tokenizer.model_max_length) if limit == "auto" else limit
-            for limit, most in ((self.max_source_length, LONGEST), (self.max_target_length, LONGEST_TARGET))
-        )
+        longest = limit_of(self.max_source_length, tokenizer)
+        longest_target = limit_of(self.max_target_length, tokenizer, longest=LONGEST_TARGET)
         for piece in batches(rows):
             ids, cut = _tokens(tokenizer, [self.prefix + text for text in piece["source"]], longest)
             columns: dict[str, Any] = {

@@ -35,7 +35,7 @@ from luthier.tasks._labels import (
     require_single,
     require_usable,
 )
-from luthier.tasks._tokens import LONGEST, columns_of, padded, settled_length, was_cut
+from luthier.tasks._tokens import columns_of, limit_of, padded, settled_length, was_cut
 
 UNUSED = {
     "single-label": ("label_separator", "threshold"),
@@ -132,7 +132,7 @@ class TextClassification(Task):
 
     def prepare(self, rows: Dataset, processor: Processor, *, training: bool = False) -> Dataset:
         tokenizer, spool = tokenizer_of(processor), Spool()
-        limit = min(LONGEST, tokenizer.model_max_length) if self.max_length == "auto" else self.max_length
+        limit = limit_of(self.max_length, tokenizer)
         for piece in batches(rows):
             tokens = tokenizer(piece["text"], piece.get("text_pair"), truncation=True, max_length=limit)
             columns = {**columns_of(tokens), "cut": was_cut(tokens)}
