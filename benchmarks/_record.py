@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("luthier", "torch", "transformers", "peft", "accelerate")
+PACKAGES = ("luthier", "torch", "transformers", "peft", "accelerate", "trl", "liger-kernel", "unsloth")
 Row = dict[str, Any]
 
 
@@ -34,7 +34,14 @@ def row(what: str, ours: float, peer: float, *, peer_name: str, unit: str, bette
 
 def keep(name: str, rows: list[Row], **more: Any) -> None:
     """Write the result file and print the table."""
-    RESULTS.mkdir(exist_ok=True)
+    write(name, rows, **more)
+    show(rows)
+
+
+def write(name: str, rows: list[Row], *, folder: Path | None = None, **more: Any) -> None:
+    """Write the result file, in place of the one that is there; `folder` is RESULTS unless it is said."""
+    folder = folder or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "date": datetime.date.today().isoformat(),
         "versions": {package: found for package in PACKAGES if (found := _version(package))},
@@ -42,7 +49,11 @@ def keep(name: str, rows: list[Row], **more: Any) -> None:
         **more,
         "rows": rows,
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def show(rows: list[Row]) -> None:
+    """Print the table."""
     table = Table("what", "ours", "peer", "unit", "ratio", "quality", box=None, pad_edge=False)
     for each in rows:
         quality = "" if each["quality_ours"] is None else f"{each['quality_ours']:.4f} / {each['quality_peer']:.4f}"

@@ -1,20 +1,25 @@
-"""The peer: the Hugging Face Trainer (and PEFT), as it comes and tuned, on rows tokenised before the clock starts."""
+"""The peer: the Hugging Face Trainer and its kin (PEFT, Seq2SeqTrainer, TRL), on rows of tokens.
 
+Tuned means bf16, rows grouped by length, fused AdamW, and the fastest of its attention kinds, in one batch or in four,
+chosen by a short run of each.
+"""
+
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import (
-    AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers.utils import logging
 
-from luthier.tasks import Task
+from luthier.methods import Method
+from luthier.methods.lora import Lora
+from luthier.models.selectors import select_linears
+
+logging.set_verbosity_error()
 
 TUNED: dict[str, Any] = {
     "bf16": True,
@@ -22,62 +27,68 @@ TUNED: dict[str, Any] = {
     "optim": "adamw_torch_fused",
     "dataloader_pin_memory": False,
 }
-DEFAULT: dict[str, Any] = {}
+AS_IT_COMES: dict[str, Any] = {}
+KINDS = [{"attention": attention, "accumulation": number} for attention in ("eager", "sdpa") for number in (1, 4)]
+"""What tuning chooses from."""
 
 
-def build(folder: str, task: Task, method: str, attention: str, seed: int) -> PreTrainedModel:
-    """The model under the same head, with the parts frozen that the method freezes."""
-    torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, attn_implementation=attention, dtype=torch.float32, **task.configuration()
-    )
-    if method == "head":
-        model.base_model.requires_grad_(False)
-    if method == "lora":
-        from peft import LoraConfig, get_peft_model
-
-        settings = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "modules_to_save": ["classifier"]}
-        inside = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and ".layer." in n]
-        model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=inside, **settings))
-    return model
-
-
-def train(
-    model: PreTrainedModel,
-    rows: Dataset,
-    processor: PreTrainedTokenizerBase,
-    settings: dict[str, Any],
+def arguments(
     *,
     batch_size: int,
     accumulation: int,
     learning_rate: float,
-    epochs: int,
     seed: int,
-) -> float:
-    """Seconds of `Trainer.train()`."""
-    on_cpu = not torch.cuda.is_available()
-    arguments = TrainingArguments(
-        output_dir="/tmp/luthier-benchmark",
-        num_train_epochs=epochs,
-        per_device_train_batch_size=batch_size // accumulation,
+    kind: type[TrainingArguments] = TrainingArguments,
+    **more: Any,
+) -> Any:
+    """Weight decay and schedule as on Luthier's side; `more` goes to the Trainer's arguments."""
+    usual = {"num_train_epochs": 1, "weight_decay": 0.01, "warmup_steps": 0, "max_grad_norm": 1.0}
+    silent = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_strategy": "no"}
+    return kind(
+        output_dir=str(Path(tempfile.gettempdir()) / "luthier-benchmark"),
+        per_device_train_batch_size=max(1, batch_size // accumulation),
         gradient_accumulation_steps=accumulation,
         learning_rate=learning_rate,
-        weight_decay=0.01,
-        warmup_steps=0.06,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=on_cpu,
+        use_cpu=not torch.cuda.is_available(),
         seed=seed,
-        **settings,
+        **{**usual, **silent, **more},
     )
-    trainer = Trainer(
-        model,
-        arguments,
-        train_dataset=rows,
-        data_collator=DataCollatorWithPadding(processor),
-        processing_class=processor,
-    )
+
+
+def seconds_of(make: Callable[[], Trainer]) -> float:
+    """Seconds of `Trainer.train()`."""
+    trainer = make()
     start = time.perf_counter()
     trainer.train()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def learning(model: PreTrainedModel, method: Method, *, task_type: str, learnt_too: list[str]) -> Any:
+    """A model of which the same is learnt: by PEFT for LoRA, whose `learnt_too` are modules that are learnt whole."""
+    if not isinstance(method, Lora):
+        method.apply(model, generator=torch.Generator())  # freezes what Luthier freezes, and inserts nothing
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        task_type=task_type,
+        r=method.rank,
+        lora_alpha=method.alpha,
+        lora_dropout=method.dropout,
+        target_modules=list(select_linears(model, method.targets, where="benchmark")),
+        modules_to_save=learnt_too or None,
+    )
+    return get_peft_model(model, config)
+
+
+def inner(model: Any) -> PreTrainedModel:
+    """The plain model inside PEFT's, with its adapters in place."""
+    plain: PreTrainedModel = model.base_model.model if hasattr(model, "peft_config") else model
+    return plain
+
+
+def labelled(rows: Dataset, *columns: str) -> Dataset:
+    """Prepared rows as the Trainer's collators take them: inputs, `length` and labels."""
+    return rows.with_format(None).select_columns([*columns, "length", "target"]).rename_column("target", "labels")

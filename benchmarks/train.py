@@ -1,230 +1,116 @@
-"""Luthier against the Hugging Face Trainer (with PEFT for LoRA), as it comes and tuned: `python -m benchmarks.train`.
+"""An encoder, MiniLM on paragraphs of BBC news: Luthier against the Hugging Face Trainer (with PEFT for LoRA).
 
-Same model, rows, epochs, batch size and learning rate; both sides tokenise before the clock starts. Every run has a
-process of its own, so that peak memory is its own; sides take turns, seed by seed. Tuned means bf16, rows grouped by
-length, fused AdamW, and the fastest of its attention kinds, in one batch or in four, chosen by a short run of each.
+    python -m benchmarks.train [--rows 192] [--seeds 3] [--methods full lora last-2 head] [--minutes 12]
+
+Same model, rows, epochs, batch size, learning rate and learnt parameters; both sides tokenise before the clock starts,
+and do a step on other rows. The Trainer runs tuned (see `_trainer.py`) and as it comes. Time over floor is time over
+that of the needed products alone (see `_floor.py`).
 """
 
-import argparse
-import json
-import resource
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+from benchmarks import _trainer as peer
+from benchmarks._record import Row, keep
+from benchmarks._rounds import OURS, Asked, Budget, Found, Results, alternate, compare, fastest, over_floor, parser
+from luthier.methods import Method
+from luthier.methods.full import Full
+from luthier.methods.lora import Lora
+from luthier.methods.partial import Partial
 
-from benchmarks._record import Row, keep, row
-
-LEARNING_RATES = {"full": 1e-4, "lora": 1e-3, "head": 5e-2}
-BATCH_SIZE, EPOCHS, MAX_LENGTH = 32, 1, 256
-SIDES = ("luthier", "tuned", "default")
+METHODS: dict[str, tuple[Method, float]] = {
+    "full": (Full(), 1e-4),
+    "lora": (Lora(), 1e-3),
+    "last-2": (Partial(train=("last-2", "head")), 2e-4),
+    "head": (Partial(train=("head",)), 5e-2),
+}
+"""Each with its learning rate."""
+BATCH_SIZE, MAX_LENGTH = 32, 256
+AS_IT_COMES = "as it comes"
+"""The side that is slow, so that it runs once."""
 
 
 def main() -> None:
-    arguments = _arguments()
-    if arguments.one:
-        print(json.dumps(_one(json.loads(arguments.one))))
-        return
-    results: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    tuning = _fastest_tuning(arguments)
-    for method in arguments.methods:
-        for seed in range(arguments.seeds):
-            for side in _turns(seed, with_default=seed < arguments.default_seeds):
-                asked = {"side": side, "method": method, "seed": seed, **tuning}
-                found = _in_own_process({**asked, "rows": arguments.rows, "test_rows": arguments.test_rows})
-                results.setdefault((method, side), []).append(found)
-                print(method, seed, side, {key: round(value, 4) for key, value in found.items()}, flush=True)
-    rows = [each for method in arguments.methods for each in _compare(method, results)]
-    setting = {"rows": arguments.rows, "batch_size": BATCH_SIZE, "epochs": EPOCHS, "max_length": MAX_LENGTH}
-    keep(
-        arguments.name,
-        rows,
-        setting={**setting, "seeds": arguments.seeds, "default_seeds": arguments.default_seeds, "tuning": tuning},
-    )
+    arguments = parser(__doc__, name="train", rows=192, rounds=3, minutes=12)
+    arguments.add_argument("--test-rows", type=int, default=400)
+    arguments.add_argument("--epochs", type=int, default=1)
+    arguments.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    arguments.add_argument("--tuned-only", action="store_true", help="without the Trainer as it comes: it is slow")
+    asked = arguments.parse_args()
+    budget = Budget(asked.minutes)
+    common = {"rows": asked.rows, "test_rows": asked.test_rows, "epochs": asked.epochs}
+    short = {**common, "side": "tuned", "method": "full", "seed": 0, "rows": min(128, asked.rows), "test_rows": 8}
+    chosen = fastest(__name__, [{**short, **kind} for kind in peer.KINDS], told="tuned Trainer")
+    tuned = {"attention": chosen["attention"], "accumulation": chosen["accumulation"]}
+    kinds = {OURS: {}, "tuned": tuned, **({} if asked.tuned_only else {AS_IT_COMES: {}})}
+    cases = {
+        method: {side: {**common, "side": side, "method": method, **kind} for side, kind in kinds.items()}
+        for method in asked.methods
+    }
+    results = alternate(__name__, cases, rounds=asked.seeds, budget=budget, only_first=(AS_IT_COMES,))
+    rows = [each for method in asked.methods for each in compared(method, results)]
+    setting = {**common, "batch_size": BATCH_SIZE, "max_length": MAX_LENGTH, "tuning": tuned}
+    keep(asked.name, rows, setting={**setting, "rounds": len(results[asked.methods[0], OURS])})
 
 
-def _turns(seed: int, *, with_default: bool) -> list[str]:
-    """The sides of a round; each round begins with another one, so that a slow spell of the machine hits all."""
-    sides = [side for side in SIDES if with_default or side != "default"]
-    return sides[seed % len(sides) :] + sides[: seed % len(sides)]
+def compared(method: str, results: Results) -> list[Row]:
+    """Luthier against the Trainer in both kinds, and the time of both over the floor."""
+    trainer = "Trainer + PEFT" if method == "lora" else "Trainer"
+    rows = []
+    for side in (side for side in ("tuned", AS_IT_COMES) if (method, side) in results):
+        rows += compare(results, method, side, what=method, peer_name=f"{trainer}, {side}", quality="accuracy")
+    return [*rows, over_floor(results, method, "tuned", what=method, peer_name=f"{trainer}, tuned")]
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--test-rows", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--default-seeds", type=int, default=1, help="Rounds of the Trainer as it comes: it is slow.")
-    parser.add_argument("--methods", nargs="+", default=list(LEARNING_RATES))
-    parser.add_argument("--name", default="train")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-def _fastest_tuning(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The Trainer's best attention and micro-batch, by a short tuned run of each."""
-    kinds = [{"attention": kind, "accumulation": n} for kind in ("eager", "sdpa") for n in (1, 4)]
-    asked = {"side": "tuned", "method": "full", "seed": 0, "rows": 256, "test_rows": 8}
-    seconds = [_in_own_process({**asked, **kind})["seconds"] for kind in kinds]
-    for kind, value in zip(kinds, seconds, strict=True):
-        print("tuned Trainer, 256 rows:", kind, f"{value:.2f} s", flush=True)
-    return kinds[seconds.index(min(seconds))]
-
-
-def _in_own_process(asked: dict[str, Any]) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.train", "--one", json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def _one(asked: dict[str, Any]) -> dict[str, float]:
+def one(asked: Asked) -> Found:
     """Train one side once and score it."""
-    from benchmarks._bbc import MODEL, paragraphs, task_for
+    from benchmarks import _bbc
+    from benchmarks._floor import floor_s
+    from benchmarks._ours import answers, measured, side
     from luthier.evaluation.metrics.accuracy import Accuracy
-    from luthier.evaluation.predict import predict
     from luthier.evaluation.score import value
-    from luthier.models.processor import load_tokenizer
-    from luthier.models.source import ModelSource
 
-    train_rows, test_rows = paragraphs(asked["rows"], asked["test_rows"], asked["seed"])
-    task, processor = task_for(train_rows, MAX_LENGTH), load_tokenizer(ModelSource(name=MODEL))
-    train, test = task.prepare(train_rows, processor), task.prepare(test_rows, processor)
-    side: Callable[..., tuple[Any, float]] = _luthier if asked["side"] == "luthier" else _trainer
-    model, seconds = side(asked, task, processor, train)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    answers = predict(model, task, test, processor, batch_size=64, precision=_precision())
-    tokens = EPOCHS * int(train["length"][:].sum())
-    found = {"seconds": seconds, "tokens_per_s": tokens / seconds, "peak_mib": peak / 2**20}
-    found["accuracy"] = value(Accuracy(), answers, test["target"][:])
-    if asked["side"] == "luthier":
-        found["floor_s"] = _floor(model, task, processor, train)
+    sizes = {"num_warm": BATCH_SIZE, "num_held_out": asked["test_rows"], "max_length": MAX_LENGTH}
+    work = _bbc.work(asked["rows"], seed=asked["seed"], **sizes)
+    method, learning_rate = METHODS[asked["method"]]
+    pace = {"batch_size": BATCH_SIZE, "learning_rate": learning_rate, "seed": asked["seed"]}
+    if asked["side"] == OURS:
+        model, learn = side(work, method, epochs=float(asked["epochs"]), **pace)
+    else:
+        model, learn = _trainer(asked, work, method, pace)
+    found = measured(learn, work, epochs=asked["epochs"])
+    found["accuracy"] = value(Accuracy(), answers(model, work), work.held_out["target"][:])
+    if asked["side"] == OURS:
+        found["floor_s"] = floor_s(model, work, epochs=asked["epochs"])
     return found
 
 
-def _luthier(asked: dict[str, Any], task: Any, processor: Any, rows: Any) -> tuple[Any, float]:
-    from benchmarks._bbc import MODEL
-    from luthier.component import Facts, find
-    from luthier.models.device import choose_device
-    from luthier.models.load import Ask, load_model
-    from luthier.models.source import ModelSource
-    from luthier.training.course import Material, course
-    from luthier.training.settings import Training
+def _trainer(asked: Asked, work: Any, method: Any, pace: Asked) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer
 
-    device, seed = choose_device("auto"), asked["seed"]
-    kind = {"full": "full", "lora": "lora", "head": "partial"}[asked["method"]]
-    method = find("methods", kind)()
-    model = load_model(ModelSource(name=MODEL), Ask.of(task), device=device, seed=seed, processor=processor)
-    settings = Training(
-        batch_size=BATCH_SIZE, epochs=float(EPOCHS), learning_rate=LEARNING_RATES[asked["method"]], seed=seed
-    )
-    settings = settings.resolve(Facts(device=device))
-    start = time.perf_counter()
-    method.apply(model, generator=torch.Generator().manual_seed(seed))  # type: ignore[attr-defined]
-    for _ in course(Material(model, processor, task, rows, None), method, settings):  # type: ignore[arg-type]
-        pass
-    return model, time.perf_counter() - start
-
-
-def _trainer(asked: dict[str, Any], task: Any, processor: Any, rows: Any) -> tuple[Any, float]:
-    from benchmarks import _trainer as peer
-    from benchmarks._bbc import MODEL
     from luthier.data.places import locate
     from luthier.errors import ModelError
 
-    tuned = asked["side"] == "tuned"
-    folder = str(locate(MODEL, where="benchmark", error=ModelError))
-    model = peer.build(folder, task, asked["method"], asked["attention"] if tuned else "sdpa", asked["seed"])
-    rows = rows.with_format(None).rename_column("target", "labels")
-    seconds = peer.train(
-        model,
-        rows if tuned else rows.remove_columns("length"),
-        processor,
-        peer.TUNED if tuned else peer.DEFAULT,
-        batch_size=BATCH_SIZE,
-        accumulation=asked["accumulation"] if tuned else 1,
-        learning_rate=LEARNING_RATES[asked["method"]],
-        epochs=EPOCHS,
-        seed=asked["seed"],
+    is_tuned = asked["side"] == "tuned"
+    torch.manual_seed(asked["seed"])
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        str(locate(work.source.name, where="benchmark", error=ModelError)),
+        attn_implementation=asked.get("attention", "sdpa"),
+        dtype=torch.float32,
+        **work.task.configuration(),
     )
-    return getattr(model, "base_model", model).model if asked["method"] == "lora" else model, seconds
+    model = peer.learning(plain, method, task_type="SEQ_CLS", learnt_too=["classifier"])
+    kind = peer.TUNED if is_tuned else peer.AS_IT_COMES
+    times = {"accumulation": asked.get("accumulation", 1), "num_train_epochs": asked["epochs"]}
+    arguments = peer.arguments(**pace, **times, **kind)
+    collator = DataCollatorWithPadding(work.processor)
 
+    def learn(rows: Any) -> float:
+        given = peer.labelled(rows, "input_ids", "attention_mask", "token_type_ids")
+        given = given if is_tuned else given.remove_columns("length")
+        return peer.seconds_of(lambda: Trainer(model, arguments, train_dataset=given, data_collator=collator))
 
-def _floor(model: Any, task: Any, processor: Any, rows: Any) -> float:
-    """Seconds that the needed FLOPs would take at the machine's own rate of matrix products."""
-    numbers = list(range(0, len(rows), max(1, len(rows) // 64)))  # a sample of rows, each alone: no padding
-    tokens = int(rows[numbers]["length"].sum())
-    model.train()
-    with FlopCounterMode(display=False) as counter:
-        for number in numbers:
-            loss = task.loss(model, task.collate(rows[[number]], processor).to(model.device))
-            loss.total.sum().backward()
-    needed = counter.get_total_flops() / tokens * int(rows["length"][:].sum()) * EPOCHS
-    return needed / _matmul_rate(model.device)
-
-
-def _matmul_rate(device: torch.device) -> float:
-    """FLOP/s of a product of the model's size: 1,024 tokens through a feed-forward layer."""
-    dtype = torch.bfloat16 if _precision() == "bf16" else torch.float32
-    a = torch.randn(1024, 384, device=device).to(dtype)
-    b = torch.randn(384, 1536, device=device).to(dtype)
-    times = []
-    for _ in range(20):
-        start = time.perf_counter()
-        for _ in range(10):
-            a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append((time.perf_counter() - start) / 10)
-    return 2 * 1024 * 384 * 1536 / statistics.median(times)
-
-
-def _precision() -> str:
-    from luthier.models.device import choose_device, choose_precision
-
-    return choose_precision("auto", choose_device("auto"))
-
-
-def _compare(method: str, results: dict[tuple[str, str], list[dict[str, Any]]]) -> list[Row]:
-    def median(side: str, figure: str) -> float:
-        return statistics.median(each[figure] for each in results[method, side])
-
-    def mean_accuracy(side: str) -> float:
-        return statistics.mean(each["accuracy"] for each in results[method, side])
-
-    peer = "Trainer + PEFT" if method == "lora" else "Trainer"
-    rows = []
-    for side in (side for side in ("tuned", "default") if (method, side) in results):
-        quality = (mean_accuracy("luthier"), mean_accuracy(side))
-        for figure, unit, better in (
-            ("tokens_per_s", "tokens/s", "higher"),
-            ("seconds", "s", "lower"),
-            ("peak_mib", "MiB", "lower"),
-        ):
-            ours, theirs = median("luthier", figure), median(side, figure)
-            name = f"{peer}, {'tuned' if side == 'tuned' else 'as it comes'}"
-            rows.append(
-                row(f"{method}: {figure}", ours, theirs, peer_name=name, unit=unit, better=better, quality=quality)
-            )
-    floor = median("luthier", "floor_s")
-    over = row(
-        f"{method}: time over floor",
-        median("luthier", "seconds") / floor,
-        median("tuned", "seconds") / floor,
-        peer_name=f"{peer}, tuned",
-        unit="x",
-        better="lower",
-    )
-    return [*rows, over]
+    return peer.inner(model), learn
 
 
 if __name__ == "__main__":

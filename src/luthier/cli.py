@@ -165,6 +165,31 @@ def check(
 
 
 @app.command()
+def plan(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe; not needed with --model and --data.")] = None,
+    overrides: Overrides = None,
+    model: Model = None,
+    data: Data = None,
+    task: Task = None,
+    method: Method = None,
+    memory: Annotated[str | None, typer.Option(help="Memory of a device, as 24GB; none: what is free here.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Devices that share weights, gradients and optimiser.")] = 1,
+    length: Annotated[int | None, typer.Option(min=8, help="Tokens of a row; then no data is read.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows of a step, in place of the recipe's.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Operations a second of a device, as 400GFLOPS.")] = None,
+    measure: Annotated[bool, typer.Option(help="Take a few real steps, to tell the time.")] = False,
+    compare: Annotated[bool, typer.Option(help="Also plan every other method.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Write the plan as JSON.")] = False,
+) -> None:
+    """Tell what a run will take, before any weight is loaded, and which method fits."""
+    from luthier.commands import plan_recipe
+
+    options = {"model.name": model, "data.train": data, "task": task, "method": method}
+    size = {"memory": memory, "devices": devices, "length": length, "batch_size": batch_size}
+    plan_recipe(recipe, overrides or [], options, size, rate=rate, measure=measure, compare=compare, as_json=json)
+
+
+@app.command()
 def schema(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else the screen.")] = None,
 ) -> None:

@@ -195,6 +195,55 @@ def check_recipe(recipe: str | None, overrides: Sequence[str], options: Mapping[
     print_checked(check(chosen))
 
 
+def plan_recipe(
+    recipe: str | None,
+    overrides: Sequence[str],
+    options: Mapping[str, str | None],
+    size: Mapping[str, Any],
+    *,
+    rate: str | None,
+    measure: bool,
+    compare: bool,
+    as_json: bool,
+) -> None:
+    """What a recipe will take, on the screen or as JSON."""
+    from luthier.planning.memory import read_amount, read_rate
+
+    memory = None if size["memory"] is None else read_amount(size["memory"], where="--memory")
+    speed = None if rate is None else read_rate(rate, where="--rate")
+    length, asked = size["length"], list(overrides)
+    if size["batch_size"] is not None:
+        asked.append(f"training.batch_size={size['batch_size']}")
+    if length is not None and measure:
+        raise RecipeError("plan: --measure takes real steps on real rows; leave --length out")
+    if recipe is not None and "=" in recipe:  # no file: the first override stands in its place
+        asked.insert(0, recipe)
+        recipe = None
+    if recipe is None and length is not None:
+        if options["task"] is None:
+            raise RecipeError("plan: --length reads no rows that would tell the task; say it with --task")
+        options = {**options, "data.train": options["data.train"] or "none"}
+    chosen = chosen_recipe(recipe, asked, options)
+    from rich.console import Console
+
+    from luthier.planning import plan as planning
+    from luthier.planning.measuring import measure as measured
+    from luthier.planning.shown import print_plan
+    from luthier.planning.subject import subject_of
+
+    with Console(stderr=True).status("reading") as status:
+        subject = subject_of(chosen, length=length)
+        room = planning.room_of(subject.rows.device, memory, size["devices"])
+        seconds = measured(chosen, subject.rows) if measure else None
+        made = planning.plan(
+            subject, room, rate=speed, seconds=seconds, compare=compare, on_progress=lambda what: status.update(what)
+        )
+    if as_json:
+        print(json.dumps(planning.as_data(made), indent=2))
+    else:
+        print_plan(made)
+
+
 def write_schema(output: Path | None) -> None:
     """The recipe's schema, on the screen or in a file."""
     from luthier.recipe_schema import schema

@@ -13,6 +13,7 @@ from luthier.data.splits import Splits, load
 from luthier.errors import RecipeError
 from luthier.evaluation.score import metrics_of
 from luthier.models.device import choose_device
+from luthier.models.flat_trial import lay_flat
 from luthier.models.load import Ask, load_model, num_positions
 from luthier.models.processor import Processor
 from luthier.recipe import Recipe
@@ -47,6 +48,7 @@ def read_rows(recipe: Recipe) -> Rows:
     Raises DataError or RecipeError.
     """
     device = choose_device(recipe.training.device)
+    recipe.training.require(device)
     splits = load(recipe.data, recipe.task.layouts(), seed=recipe.training.seed)
     task = recipe.task.resolve(Facts(device=device, train=splits.train))
     for name, rows in splits.named().items():
@@ -64,12 +66,20 @@ def build(recipe: Recipe, rows: Rows) -> Built:
 
     Raises ModelError, MethodError or RecipeError.
     """
-    seed, train, notes = recipe.training.seed, rows.splits.train, list[str]()
+    seed, notes = recipe.training.seed, list[str]()
     processor = rows.task.load_processor(recipe.model)
     model = load_model(recipe.model, Ask.of(rows.task), device=rows.device, seed=seed, processor=processor, notes=notes)
-    limit = num_positions(model, processor)
+    ready = make_ready(recipe, rows, model, processor)
+    if recipe.model.attention == "auto":
+        lay_flat(model)
+    return Built(ready, model, processor, tuple(notes))
+
+
+def make_ready(recipe: Recipe, rows: Rows, model: PreTrainedModel, processor: Processor) -> Recipe:
+    """Settle whatever was auto, fit the model to its task, and apply the method; -> the resolved recipe."""
+    train, limit = rows.splits.train, num_positions(model, processor)
     facts = Facts(rows.device, train, len(train), model.num_parameters(), limit, model=model, processor=processor)
     resolved = recipe.model_copy(update={"task": rows.task}).resolve(facts)
     resolved.task.fit(model, processor)
-    resolved.method.apply(model, generator=torch.Generator().manual_seed(seed))
-    return Built(resolved, model, processor, tuple(notes))
+    resolved.method.apply(model, generator=torch.Generator().manual_seed(recipe.training.seed))
+    return resolved

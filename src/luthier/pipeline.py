@@ -23,6 +23,7 @@ from luthier.evaluation.judge import cheap, judge
 from luthier.evaluation.score import as_json, metrics_of
 from luthier.groundwork import build, read_rows
 from luthier.interrupt import Stop
+from luthier.planning.guard import foresee
 from luthier.recipe import Recipe
 from luthier.report.write import write_report
 from luthier.resume import compare, identity
@@ -70,11 +71,12 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
         "data", rows={name: len(rows) for name, rows in splits.named().items()}, notes=(*recipe.notes, *splits.notes)
     )
 
+    recipe, foreseen = (recipe, []) if goes_on else foresee(recipe, read)
     built = build(recipe, read)
     recipe, task, model, processor = built.recipe, built.recipe.task, built.model, built.processor
     made_with = environment(recipe, splits)
     changes = compare(run, recipe, made_with, accept_changes=accept_changes) if goes_on else []
-    notes = [*built.notes, *changes]
+    notes = [*foreseen, *built.notes, *changes]
     yield tell("model", **_size(model), **recipe.training.model_dump(include=CHOSEN), notes=notes)
 
     named = splits.named()

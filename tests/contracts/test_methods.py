@@ -19,6 +19,7 @@ from luthier.training.loop import Step, TrainState, train
 from luthier.training.settings import Training
 from tests.contracts.kinds import all_of, kind_of
 from tests.tiny import batch, classification, model_for, rows, separable
+from tests.training.courses import whole
 
 FAMILIES = ("bert", "gpt2", "llama", "t5")
 TASK = classification()
@@ -39,7 +40,7 @@ def learn(model: PreTrainedModel, method: Method, batches: Sequence[Batch]) -> l
     """One real step of the one loop for each batch."""
     settings = Training(steps=len(batches), learning_rate=1e-2, device="cpu", precision="fp32")
     state = TrainState.start(model, method, settings, len(batches))
-    return list(train(model, TASK, [[each] for each in batches], settings, state))
+    return list(train(model, TASK, [whole(each) for each in batches], settings, state))
 
 
 def learnt(method: Method, family: str) -> PreTrainedModel:

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from luthier.errors import ModelError
-from luthier.models.load import Ask, load_model
+from luthier.models.load import Ask, attention, load_model
 from luthier.models.processor import load_tokenizer
 from luthier.models.source import ModelSource
 from tests.tiny import classification, rows, tiny, tokenizer
@@ -162,3 +162,20 @@ def test_a_tokenizer_without_padding_pads_with_what_is_masked(folder: Path) -> N
 def test_weights_are_held_as_asked(folder: Path, dtype: str, expected: torch.dtype) -> None:
     change(folder, dtype="float16")
     assert {p.dtype for p in load(folder, dtype=dtype).parameters()} == {expected}
+
+
+@pytest.mark.parametrize("kind", ["flash_attention_2", "flash_attention_3", "flex_attention"])
+def test_attention_that_needs_a_gpu_is_refused_without_one(folder: Path, kind: str) -> None:
+    with pytest.raises(ModelError, match=f"model.attention: {kind} needs a GPU"):
+        load(folder, attention=kind)
+
+
+@pytest.mark.parametrize("kind", ["flash_attention_2", "flash_attention_3"])
+def test_attention_whose_package_is_not_there_is_refused(kind: str) -> None:
+    with pytest.raises(ModelError, match=f"model.attention: {kind} needs the package flash-attn"):
+        attention(kind, "cuda")
+
+
+def test_attention_that_is_there_is_taken() -> None:
+    assert attention("flex_attention", "cuda") == "flex_attention"
+    assert (attention("auto", "cpu"), attention("auto", "cuda"), attention("sdpa", "cpu")) == ("eager", None, "sdpa")

@@ -7,7 +7,9 @@ import torch
 from luthier.component import Facts
 from luthier.methods import Method
 from luthier.methods.full import Full
+from luthier.tasks import Batch
 from luthier.training.course import Material, course
+from luthier.training.portions import Portion
 from luthier.training.settings import Training
 from tests.tiny import classification, model_for, separable, tokenizer
 
@@ -26,6 +28,11 @@ def settings(**given: Any) -> Training:
     """Resolved settings: batches of ten rows, so that thirty make three steps an epoch."""
     said = {"batch_size": 10, "learning_rate": 1e-2, "device": "cpu", "precision": "fp32", **given}
     return Training.model_validate(said).resolve(Facts(device="cpu"))
+
+
+def whole(*micro_batches: Batch) -> Portion:
+    """A portion that is never cut finer."""
+    return lambda num_parts: micro_batches
 
 
 def run(made: Material, method: Method | None = None, **given: Any) -> list[Record]:

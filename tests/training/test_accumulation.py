@@ -14,6 +14,7 @@ from luthier.tasks.text_classification import TextClassification
 from luthier.training.loop import Step, TrainState, train
 from luthier.training.settings import Training
 from tests.tiny import PROBLEMS, classification, model_for, rows, tokenizer
+from tests.training.courses import whole
 
 NUM_ROWS = 24
 NO_DROPOUT = {
@@ -59,7 +60,7 @@ def one_step(
     settings = Training(steps=1, learning_rate=1.0, max_grad_norm=clip, device="cpu", precision="fp32")
     state = TrainState.start(model, Full(), settings, 1)
     state.optimizer = catch = Catch(list(model.parameters()))
-    (step,) = train(model, task, [micro_batches(task, parts)], settings, state)
+    (step,) = train(model, task, [whole(*micro_batches(task, parts))], settings, state)
     return torch.cat([gradient.flatten() for gradient in catch.caught]), step
 
 

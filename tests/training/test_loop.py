@@ -10,7 +10,7 @@ from luthier.methods.full import Full
 from luthier.training.loop import TrainState, train
 from luthier.training.settings import Training
 from tests.tiny import batch, classification, model_for, rows
-from tests.training.courses import events, material, run
+from tests.training.courses import events, material, run, whole
 
 TASK = classification()
 SETTINGS = Training(
@@ -23,7 +23,7 @@ def test_a_step_tells_its_loss_before_the_update_and_its_rate() -> None:
     loss = TASK.loss(model, made)
     state = TrainState.start(model, Full(), SETTINGS, 4)
     model.train = lambda mode=True: model  # no dropout, so that the loss can be computed beside
-    steps = list(train(model, TASK, [[made]] * 4, SETTINGS, state))
+    steps = list(train(model, TASK, [whole(made)] * 4, SETTINGS, state))
     assert steps[0].loss.item() == pytest.approx((loss.total.sum() / loss.count.sum()).item())
     assert [step.number for step in steps] == [1, 2, 3, 4]
     assert [step.learning_rate for step in steps] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, 0.1])
@@ -32,7 +32,7 @@ def test_a_step_tells_its_loss_before_the_update_and_its_rate() -> None:
 def test_the_state_counts_rows_tokens_and_padding() -> None:
     model, made = model_for(TASK), batch(TASK, rows(8))
     state = TrainState.start(model, Full(), SETTINGS, 4)
-    list(train(model, TASK, [[made, made]] * 3, SETTINGS, state))
+    list(train(model, TASK, [whole(made, made)] * 3, SETTINGS, state))
     assert (state.step, state.num_rows) == (3, 48)
     assert (state.num_tokens, state.num_padding) == (6 * made.num_tokens, 6 * made.num_padding)
 
@@ -40,7 +40,7 @@ def test_the_state_counts_rows_tokens_and_padding() -> None:
 def test_it_ends_at_the_horizon_though_batches_go_on() -> None:
     model, made = model_for(TASK), batch(TASK, rows(4))
     state = TrainState.start(model, Full(), SETTINGS, 4)
-    assert len(list(train(model, TASK, itertools.repeat([made]), SETTINGS, state))) == 4
+    assert len(list(train(model, TASK, itertools.repeat(whole(made)), SETTINGS, state))) == 4
 
 
 def test_a_group_learns_at_its_own_pace_and_from_its_own_step() -> None:
@@ -52,7 +52,7 @@ def test_a_group_learns_at_its_own_pace_and_from_its_own_step() -> None:
     model, made = model_for(TASK), batch(TASK, rows(8))
     state = TrainState.start(model, Slow(), SETTINGS, 4)
     body, rates, moved = model.bert.embeddings.word_embeddings.weight, [], []
-    for _ in train(model, TASK, [[made]] * 4, SETTINGS, state):
+    for _ in train(model, TASK, [whole(made)] * 4, SETTINGS, state):
         rates.append([group["lr"] for group in state.optimizer.param_groups])
         moved.append(body.detach().clone())
     assert rates[1:3] == [[0.0, pytest.approx(0.2 / 3)], [pytest.approx(0.05), pytest.approx(0.1)]]
@@ -62,7 +62,7 @@ def test_a_group_learns_at_its_own_pace_and_from_its_own_step() -> None:
 
 def test_gradients_are_gone_after_a_step() -> None:
     model, made = model_for(TASK), batch(TASK, rows(4))
-    for _ in train(model, TASK, [[made]] * 2, SETTINGS, TrainState.start(model, Full(), SETTINGS, 4)):
+    for _ in train(model, TASK, [whole(made)] * 2, SETTINGS, TrainState.start(model, Full(), SETTINGS, 4)):
         assert all(p.grad is None for p in model.parameters())
 
 

@@ -22,6 +22,8 @@ class Batching:
     batch_tokens: int | None = None
     """Most tokens of a batch, padding included; a single row may be longer."""
     seed: int = 0
+    is_flat: bool = False
+    """Whether rows are computed one after the other, without padding, so that it does not count."""
 
     def epoch(self, number: int) -> list[Int[ndarray, " batch"]]:
         """Row numbers of each batch of an epoch; every row once."""
@@ -51,13 +53,14 @@ class Batching:
         """Consecutive batches of these rows, each as large as the bounds allow."""
         if self.batch_tokens is None:
             return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        batches, start, longest = [], 0, 0
+        batches, start, longest, total = [], 0, 0, 0
         for end, row in enumerate(rows):
-            longest = max(longest, int(self.lengths[row]))
-            too_long = longest * (end + 1 - start) > self.batch_tokens
-            if end > start and (too_long or end - start == self.batch_size):
+            length = int(self.lengths[row])
+            longest, total = max(longest, length), total + length
+            num_tokens = total if self.is_flat else longest * (end + 1 - start)
+            if end > start and (num_tokens > self.batch_tokens or end - start == self.batch_size):
                 batches.append(rows[start:end])
-                start, longest = end, int(self.lengths[row])
+                start, longest, total = end, length, length
         return [*batches, rows[start:]]
 
     def _by_length(self, rows: Int[ndarray, " rows"]) -> Int[ndarray, " rows"]:

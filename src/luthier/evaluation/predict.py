@@ -1,13 +1,20 @@
 """Answers for a whole split: longest rows first, so that little padding is computed, given in the rows' own order."""
 
+from dataclasses import replace
 from itertools import groupby
 
 import torch
 from datasets import Dataset
+from jaxtyping import Int
+from numpy import ndarray
 from transformers import PreTrainedModel
 
 from luthier.data.batching import Batching
-from luthier.models.device import arithmetic
+from luthier.models import frozen
+from luthier.models.arithmetic import computing
+from luthier.models.flat import is_laid
+from luthier.models.frozen_rows import row_keys
+from luthier.models.memory import in_halves
 from luthier.models.processor import Processor
 from luthier.tasks import Prediction, Task
 
@@ -24,16 +31,25 @@ def predict(
     precision: str = "fp32",
     answers: bool = True,
 ) -> list[Prediction]:
-    """One prediction a row of a prepared split, its windows joined; the model's mode is left as it was found."""
+    """One prediction a row of a prepared split, its windows joined; the model's mode is left as it was found.
+
+    Raises MemoryError where not even a single row fits.
+    """
     was_training = model.training
     model.eval()
+    is_served = frozen.is_served(model)
     found: list[Prediction | None] = [None] * len(rows)
-    for numbers in Batching(rows["length"][:], batch_size, batch_tokens).sorted():
-        batch = task.collate(rows[numbers], processor).to(model.device)
-        with arithmetic(model.device.type, precision):
-            told = task.predict(model, batch, answers=answers)
-        for number, answer in zip(numbers, told, strict=True):
-            found[number] = answer
+    with computing(model, precision) as forward:
+
+        def told(numbers: Int[ndarray, " batch"]) -> list[Prediction]:
+            columns = rows[numbers]
+            batch = replace(task.collate(columns, processor), keys=row_keys(columns) if is_served else None)
+            with frozen.around(model, batch) as here, forward():
+                return task.predict(model, here, answers=answers)
+
+        for numbers in Batching(rows["length"][:], batch_size, batch_tokens, is_flat=is_laid(model)).sorted():
+            for number, answer in zip(numbers, in_halves(numbers, told), strict=True):
+                found[number] = answer
     model.train(was_training)
     joined = _joined(task, rows, [answer for answer in found if answer is not None])
     return task.finish(joined, rows, processor)

@@ -1,6 +1,5 @@
 """Where a model runs and in which arithmetic."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -35,13 +34,6 @@ def choose_precision(asked: str, device: str) -> Precision:
     if asked == "fp16" and device == "cpu":
         raise RecipeError("training.precision: fp16 needs a GPU (say bf16 or fp32 on this device)")
     return asked  # type: ignore[return-value]
-
-
-def arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
-    """The context in which forward passes compute in this precision."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
 def micro_batch_tokens(device: str) -> int | None:

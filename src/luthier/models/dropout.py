@@ -27,13 +27,18 @@ def dropout(
     x: Shaped[Tensor, "*shape"], p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Shaped[Tensor, "*shape"]:
     """`torch.nn.functional.dropout`, drawn from torch's global generator; `inplace` is not heeded."""
-    dropped = round(p * LEVELS)
-    if not training or dropped == 0 or dropped >= LEVELS or x.numel() == 0:
+    if not training or not 0 < round(p * LEVELS) < LEVELS or x.numel() == 0:
         return F.dropout(x, p, training)
+    return x * kept(x, p)
+
+
+def kept(x: Shaped[Tensor, "*shape"], p: float) -> Shaped[Tensor, "*shape"]:
+    """What dropout multiplies by: 0 with probability `p`, else 1 / (1 - p); of the shape and type of `x`, on a CPU."""
+    dropped = round(p * LEVELS)
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     levels = words.view(torch.int16)[: x.numel()].view(x.shape)
-    kept = torch.ge(levels, dropped - LEVELS // 2, out=torch.empty(x.shape, dtype=x.dtype))
-    return x * kept.mul_(LEVELS / (LEVELS - dropped))
+    chosen = torch.ge(levels, dropped - LEVELS // 2, out=torch.empty(x.shape, dtype=x.dtype))
+    return chosen.mul_(LEVELS / (LEVELS - dropped))
 
 
 class _FastDropout(TorchFunctionMode):

@@ -16,6 +16,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
+from luthier.models import flat
+
 
 class _Reached(Exception):
     """The body has answered; the head is not wanted yet."""
@@ -27,10 +29,19 @@ class _Reached(Exception):
 def hidden(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
     """What the model without its head answers; `last_hidden_state` is (batch, seq, width), the decoder's if it has one.
 
-    With `labels` among the inputs, a model that shifts them for its decoder does so by its own rule.
+    With `labels` among the inputs, a model that shifts them for its decoder does so by its own rule. Rows go through a
+    body that takes them so flat, and come back padded.
     """
+    laid = flat.lay(model, inputs)
+    if laid is None:
+        return _answer(model, inputs)
+    with flat.attending(model, laid.rows), flat.pooling(model.base_model, laid.layout):
+        return flat.unlaid(_answer(model, laid.inputs), laid.layout)
 
-    bodies, called = _bodies(model), list[nn.Module]()
+
+def _answer(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
+    """Run a model until its body has answered."""
+    bodies, called = bodies_of(model), list[nn.Module]()
 
     def note(module: nn.Module, args: Any) -> None:
         called.append(module)
@@ -54,7 +65,7 @@ def hidden(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
 def head(model: PreTrainedModel, answer: ModelOutput, inputs: Mapping[str, Any]) -> Tensor:
     """The model's logits, given what its body answered for these inputs."""
     with ExitStack() as stack:
-        for body in _bodies(model):
+        for body in bodies_of(model):
             stack.enter_context(_answering(body, answer))
         logits = model(**inputs).logits
     assert isinstance(logits, torch.Tensor)
@@ -65,13 +76,20 @@ def logits_at(
     model: PreTrainedModel, answer: ModelOutput, positions: Bool[Tensor, "batch seq"]
 ) -> Float[Tensor, "picked vocab"]:
     """A language model's logits at some positions alone: the head never sees the others."""
+    return logits_of(model, answer, answer["last_hidden_state"][positions])
+
+
+def logits_of(
+    model: PreTrainedModel, answer: ModelOutput, states: Float[Tensor, "picked width"]
+) -> Float[Tensor, "picked vocab"]:
+    """A language model's logits of some hidden states, as if its body had answered with them."""
     picked = copy.copy(answer)
-    picked["last_hidden_state"] = answer["last_hidden_state"][positions][None]
+    picked["last_hidden_state"] = states[None]
     # A decoder's inputs stand for themselves: its body is not run again, so their values do not matter.
-    inputs: dict[str, Any] = {"input_ids": positions.new_zeros(1, 1, dtype=torch.long)}
+    inputs: dict[str, Any] = {"input_ids": states.new_zeros(1, 1, dtype=torch.long)}
     if model.config.is_encoder_decoder:
         encoder = getattr(model.config, "encoder", model.config)  # two models put together have a config each
-        nothing = BaseModelOutput(last_hidden_state=picked["last_hidden_state"].new_zeros(1, 1, encoder.hidden_size))
+        nothing = BaseModelOutput(last_hidden_state=states.new_zeros(1, 1, encoder.hidden_size))
         inputs = {"encoder_outputs": nothing, "decoder_input_ids": inputs["input_ids"]}
     return head(model, picked, inputs)[0]
 
@@ -89,7 +107,7 @@ def _answering(body: nn.Module, answer: ModelOutput) -> Iterator[None]:
             body.forward = own
 
 
-def _bodies(model: PreTrainedModel) -> list[nn.Module]:
+def bodies_of(model: PreTrainedModel) -> list[nn.Module]:
     """What may compute the hidden states that the head takes, the first that a model calls does: its base model, or the
     decoder, where a model is its own base (T5) or passes over it (OPT)."""
     bodies = [] if model.base_model is model else [model.base_model]

@@ -14,8 +14,10 @@ from typing import Any, Self, cast
 import torch
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available, is_torch_flex_attn_available
 
 from luthier.data.places import public_name
+from luthier.errors import ModelError
 from luthier.models import gguf, plugins, trust
 from luthier.models.architecture import Architecture, architecture, auto_class, require_fit
 from luthier.models.heads import remember_new
@@ -23,6 +25,13 @@ from luthier.models.place import place_of, told
 from luthier.models.processor import Processor, tokenizer_of
 from luthier.models.quiet import quiet
 from luthier.models.source import ModelSource
+
+GPU_ATTENTION = {
+    "flash_attention_2": ("the package flash-attn", is_flash_attn_2_available),
+    "flash_attention_3": ("the package flash-attn-3", is_flash_attn_3_available),
+    "flex_attention": ("a newer torch", is_torch_flex_attn_available),
+}
+"""What each needs, and whether that is there; transformers would look for it only after the weights."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,10 @@ def load_model(
     """
     place = place_of(source)
     with told(source.name), quiet(), trust.no_pickles(source.name), gguf.opened(place) as opened:
-        settings = _configuration(place, source.name, ask.config)
+        settings = read_configuration(place, source.name, ask.config)
         require_fit(settings, ask.auto_model, ask.suits, ask.task, public_name(source.name))
         # Said last: as an argument, it would yield to the file's own `_attn_implementation`.
-        settings._attn_implementation = _attention(source.attention, device)
+        settings._attn_implementation = attention(source.attention, device)
         trust.require_shards(Path(place), source.name)
         torch.manual_seed(seed)
         chosen: Any = auto_class(ask.auto_model, settings)
@@ -88,7 +97,7 @@ def load_model(
     return cast(PreTrainedModel, model.to(device))
 
 
-def _configuration(place: str, name: str, config: Mapping[str, Any]) -> PreTrainedConfig:
+def read_configuration(place: str, name: str, config: Mapping[str, Any]) -> PreTrainedConfig:
     """The file's configuration without what chooses code, read by transformers from a copy."""
     plugins.register()
     with gguf.opened(place) as opened:
@@ -107,13 +116,13 @@ def architecture_of(source: ModelSource) -> Architecture:
     Raises ModelError where it cannot be read.
     """
     with told(source.name), trust.no_pickles(source.name):
-        return architecture(_configuration(place_of(source), source.name, {}))
+        return architecture(read_configuration(place_of(source), source.name, {}))
 
 
 def require_suited(source: ModelSource, task: Any) -> None:
     """Raise ModelError where a task does not suit a model, before anything but its configuration is read."""
     with told(source.name), trust.no_pickles(source.name):
-        settings = _configuration(place_of(source), source.name, {})
+        settings = read_configuration(place_of(source), source.name, {})
         require_fit(settings, task.auto_model, task.architectures, task.kind(), public_name(source.name))
 
 
@@ -124,6 +133,15 @@ def num_positions(model: PreTrainedModel, processor: Processor) -> int:
     return min(limit, most)
 
 
-def _attention(asked: str, device: str) -> str | None:
-    """On a CPU the plain matrix products beat the fused kernel for rows of a sentence or a page."""
+def attention(asked: str, device: str) -> str | None:
+    """On a CPU the plain matrix products beat the fused kernel for rows of a sentence or a page.
+
+    Raises ModelError where what was asked for is not there.
+    """
+    if asked in GPU_ATTENTION:
+        package, is_there = GPU_ATTENTION[asked]
+        if device != "cuda":
+            raise ModelError(f"model.attention: {asked} needs a GPU (say auto or sdpa on this device)")
+        if not is_there():
+            raise ModelError(f"model.attention: {asked} needs {package}; install it, or say sdpa")
     return asked if asked != "auto" else "eager" if device == "cpu" else None

@@ -55,7 +55,7 @@ def can_pack(model: PreTrainedModel) -> bool:
     random, embeddings = np.random.default_rng(0), cast(nn.Embedding, model.get_input_embeddings())
     examples = [random.integers(embeddings.num_embeddings, size=length) for length in PROBED]
     tolerance = TOLERANCE.get(model.dtype, TOLERANCE[torch.float32])
-    with _resting(model):
+    with resting(model):
         try:
             return _see_nothing_before(model, examples) and _difference(model, examples) <= tolerance
         except TypeError:  # it takes no positions
@@ -99,7 +99,7 @@ def _logits(model: PreTrainedModel, examples: Examples) -> Float[Tensor, "seq vo
 
 
 @contextmanager
-def _resting(model: PreTrainedModel) -> Iterator[None]:
+def resting(model: PreTrainedModel) -> Iterator[None]:
     """No dropout within it; afterwards each module is in the mode it was in."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

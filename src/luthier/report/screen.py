@@ -45,6 +45,7 @@ class Screen:
             "begins": self._begins,
             "step": self._step,
             "evaluation": self._evaluation,
+            "memory": self._memory,
             "trained": self._trained,
             "self-check": self._self_check,
         }.get(record["event"])
@@ -105,6 +106,10 @@ class Screen:
         scores = {key: value for key, value in record.items() if key not in ("event", "time", "step", "best")}
         told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         self._line("evaluate", f"step {record['step']}  {told}{'  (best so far)' if record['best'] else ''}")
+
+    def _memory(self, record: Record) -> None:
+        told = f"ran out in step {record['step']}: from there each micro-batch is computed in {record['parts']} parts"
+        self._line("memory", f"{told}; the gradient stays the same")
 
     def _trained(self, record: Record) -> None:
         told = f"{record['steps']} steps, {record['tokens']:,} tokens in {record['duration_s']:,.0f} s"

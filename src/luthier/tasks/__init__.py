@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from luthier.component import Component
@@ -51,6 +51,8 @@ class Batch:
     """Real tokens, padding not counted."""
     num_padding: int
     """Padding tokens."""
+    keys: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """What the states of each row are kept under; None where they are not."""
 
     @property
     def num_rows(self) -> int:

@@ -1,12 +1,14 @@
 """What every task that writes text shares: the loss of each supervised token, and how text is generated.
 
-Only hidden states of supervised positions reach the head, so logits are (supervised, vocab), never (batch, seq, vocab).
+Only hidden states of supervised positions reach the head, and never so many of them at once that their logits would
+fill the memory (`models/vocabulary.py`).
 """
 
+from functools import partial
 from typing import Annotated, Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +18,7 @@ from transformers.utils import ModelOutput
 from luthier.component import Component
 from luthier.models import forward
 from luthier.models.quiet import quiet
+from luthier.models.vocabulary import Supervised, row_losses
 from luthier.tasks import Loss
 from luthier.tasks._tokens import IGNORED
 
@@ -64,15 +67,23 @@ def token_loss(
 
     `targets` holds at each position the token that its hidden state is to tell; IGNORED where none.
     """
-    positions: Bool[Tensor, "batch seq"] = targets != IGNORED
-    whose = positions.nonzero()[:, 0]
-    wanted = targets[positions]
-    logits = forward.logits_at(model, answer, positions)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    losses = F.cross_entropy(logits, wanted, reduction="none", label_smoothing=label_smoothing)
-    total = losses.new_zeros(len(targets)).index_add(0, whose, losses)
-    hits = losses.new_zeros(len(targets)).index_add(0, whose, (logits.argmax(-1) == wanted).to(losses.dtype))
-    return Loss(total, positions.sum(-1).to(total.dtype)), hits
+    states = answer["last_hidden_state"]
+    assert states.shape[:2] == targets.shape, "a hidden state for every target"
+    places = supervised_places(targets)
+    wanted = Supervised(targets.flatten().index_select(0, places), places // targets.shape[1], len(targets))
+    total, hits = row_losses(
+        partial(forward.logits_of, model, answer),
+        states.flatten(0, 1).index_select(0, places),
+        wanted,
+        num_words=model.config.get_text_config(decoder=True).vocab_size,
+        label_smoothing=label_smoothing,
+    )
+    return Loss(total, (targets != IGNORED).sum(-1).to(total.dtype)), hits
+
+
+def supervised_places(targets: Int[Tensor, "batch seq"]) -> Int[Tensor, " tokens"]:
+    """Where there is something to tell, counted over the whole batch; the one size that depends on the data."""
+    return (targets.flatten() != IGNORED).nonzero()[:, 0]
 
 
 def shifted(targets: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:

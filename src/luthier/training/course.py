@@ -4,11 +4,11 @@ All that surrounds the one loop, as one generator of records; whoever follows it
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel
 
@@ -18,14 +18,18 @@ from luthier.evaluation.metrics import Metric
 from luthier.evaluation.score import metrics_of
 from luthier.interrupt import Interrupted, Stop
 from luthier.methods import Method
+from luthier.models.flat import is_laid
+from luthier.models.frozen import FrozenCache
 from luthier.models.processor import Processor
 from luthier.tasks import Batch, Task
 from luthier.training import snapshot
 from luthier.training.best import Best
+from luthier.training.caching import Prepared, collated, kept, record, summary
 from luthier.training.checkpoints import Checkpoints
 from luthier.training.clock import Clock
 from luthier.training.loop import TrainState, train
 from luthier.training.order import Order
+from luthier.training.portions import Portion, Rows, portions
 from luthier.training.settings import Training
 from luthier.training.watching import watched
 
@@ -61,8 +65,12 @@ def course(
     line = _Line.start(material, method, settings, checkpoints, stop or Stop())
     yield from line.go_on()
     with line.stop.waits_for_border():
-        yield from line.steps()
-        yield from line.last_words()
+        try:
+            yield from line.keep_frozen_states()
+            yield from line.steps()
+            yield from line.last_words()
+        finally:
+            line.drop_frozen_states()
     if line.best:
         line.best.restore(material.model)
     best_step = (line.best and line.best.step) or line.state.step
@@ -83,6 +91,8 @@ class _Line:
     checkpoints: Checkpoints | None
     stop: Stop
     saved_at: float = field(default_factory=time.monotonic)
+    cache: FrozenCache | None = None
+    """What keeps the states of the model's frozen part."""
 
     @classmethod
     def start(
@@ -116,13 +126,53 @@ class _Line:
                 "give it more epochs or steps, or begin anew with --overwrite"
             )
 
+    def keep_frozen_states(self) -> Iterator[dict[str, Any]]:
+        """Compute the states of the frozen part once for each row from now on, where that pays."""
+        if self._is_over():
+            return
+        material = self.material
+        seen_again = [material.train] if self._trains_again else []
+        if self.best and material.validation is not None:
+            seen_again.append(material.validation)
+        about = Prepared(material.model, material.processor, material.task, material.train, tuple(seen_again))
+        self.cache, told = kept(about, self.settings)
+        if told is not None:
+            yield told
+        if self.cache is not None and self._trains_again:
+            self._record_again()
+
+    @property
+    def _trains_again(self) -> bool:
+        return self.order.num_steps > self.order.epoch_ends[0] or self.settings.cache == "disk"
+
+    def _record_again(self) -> None:
+        """The states of the rows that the run learnt from before it stopped, batch by batch as they were then.
+
+        In other batches they would be rounded otherwise, and the run would not go on bit by bit.
+        """
+        done = min(self.state.step, self.order.epoch_ends[0])
+        for portion in islice(self._portions(after=0), done):
+            for batch in portion(self.state.num_parts):
+                record(self.material.model, self.material.task, batch, self.settings)
+
+    def drop_frozen_states(self) -> None:
+        """Serve the model no longer; what was kept in memory is gone."""
+        if self.cache is not None:
+            self.cache.close()
+            self.cache.store.close()
+
     def steps(self) -> Iterator[dict[str, Any]]:
         """Every step that is left, with what is due after it."""
         if self._is_over():
             return
-        batches = _batches(self.order, self.material, self.settings, self.state.step)
-        for step in train(self.material.model, self.material.task, batches, self.settings, self.state):
+        material, num_parts = self.material, self.state.num_parts
+        for step in train(
+            material.model, material.task, self._portions(after=self.state.step), self.settings, self.state
+        ):
             yield {"event": "progress", "step": step.number, "num_steps": self.order.num_steps}
+            if self.state.num_parts != num_parts:
+                num_parts = self.state.num_parts
+                yield {"event": "memory", "step": step.number, "parts": num_parts}
             self.clock.add(step)
             is_last = step.number == self.order.num_steps
             if step.number % self.settings.log_every == 0 or is_last:
@@ -137,10 +187,23 @@ class _Line:
             if self._is_over():
                 return
 
+    def _portions(self, *, after: int) -> Iterator[Portion]:
+        """What every step after this one learns from."""
+        task, rows, processor = self.material.task, self.material.train, self.material.processor
+        keyed = self.cache is not None and self._trains_again
+
+        def collate(numbers: Rows) -> Batch:
+            return collated(task, rows[numbers], processor, keyed=keyed)
+
+        how = {"whole": task.couples_rows, "is_flat": is_laid(self.material.model)}
+        return portions(self.order, self.settings, collate, after=after, **how)
+
     def last_words(self) -> Iterator[dict[str, Any]]:
-        """The log line of what an early end cut off."""
+        """The log line of what an early end cut off, and how often frozen states were reused."""
         if self.clock.waiting:
             yield self._read_clock()
+        if self.cache is not None:
+            yield summary(self.cache)
 
     def _is_over(self) -> bool:
         return self.state.step >= self.order.num_steps or (self.best is not None and self.best.time_to_stop)
@@ -192,14 +255,3 @@ def _not_finite(step: int, settings: Training) -> str:
         f"step {step}: the loss or its gradient is no finite number{allowed}; the step was not taken. Try a smaller "
         "training.learning_rate, precision bf16 or fp32, or leave such steps out with training.max_nan_steps=10"
     )
-
-
-def _batches(order: Order, material: Material, settings: Training, after: int) -> Iterator[Sequence[Batch]]:
-    """Micro-batches of every step that follows; neighbours in length stay together."""
-    assert settings.micro_batch_tokens != "auto", "settings must be resolved before training"
-    bound = None if material.task.couples_rows else settings.micro_batch_tokens
-    micro = replace(order.batching, batch_tokens=bound)
-    for numbers in order.after(after):
-        parts = np.array_split(numbers, min(settings.accumulation, len(numbers)))
-        pieces = [piece for part in parts for piece in micro.cut(part)]
-        yield [material.task.collate(material.train[piece], material.processor) for piece in pieces]

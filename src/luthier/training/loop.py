@@ -1,10 +1,12 @@
 """The one training loop: a generator that yields after every optimiser step.
 
 Logging, progress bars, evaluation, early stopping and checkpoints are the caller's `for`. The gradient of a
-step is that of (sum of losses) / (sum of counts) over all its micro-batches and rows, however they were cut.
+step is that of (sum of losses) / (sum of counts) over all its micro-batches and rows, however they were cut. So a
+step that runs out of memory is computed again in smaller micro-batches, and learns the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +15,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from luthier.methods import Method
-from luthier.models.device import arithmetic
+from luthier.models import frozen
+from luthier.models.arithmetic import Forward, computing
+from luthier.models.checkpointing import checkpointed
 from luthier.models.dropout import fast_dropout
+from luthier.models.memory import give_back, ran_out
+from luthier.models.offloading import offloaded
 from luthier.tasks import Batch, Task
+from luthier.training.fused import moving_in_backward
+from luthier.training.portions import Portion
 from luthier.training.settings import Training
 
-COUNTS = ("step", "num_rows", "num_tokens", "num_padding", "num_skipped")
+COUNTS = ("step", "num_rows", "num_tokens", "num_padding", "num_skipped", "num_parts")
 
 
 @dataclass
@@ -38,6 +46,8 @@ class TrainState:
     """Rows, real tokens and padding tokens seen."""
     num_skipped: int = 0
     """Steps known not to have been taken, as their loss or gradient was no finite number."""
+    num_parts: int = 1
+    """Parts that each micro-batch is cut into, as memory ran out; twice as many each time."""
 
     @classmethod
     def start(cls, model: PreTrainedModel, method: Method, settings: Training, num_steps: int) -> "TrainState":
@@ -75,59 +85,112 @@ class Step:
 def train(
     model: PreTrainedModel,
     task: Task,
-    batches: Iterable[Sequence[Batch]],
+    portions: Iterable[Portion],
     settings: Training,
     state: TrainState,
 ) -> Iterator[Step]:
-    """Learn from each sequence of micro-batches in turn, one optimiser step each, until the horizon.
+    """Learn from each portion of the rows in turn, one optimiser step each, until the horizon.
 
-    The model and the state are changed in place; between two steps both are whole and may be saved.
+    The model and the state are changed in place; between two steps both are whole and may be saved. Raises MemoryError
+    where not even a single row fits.
     """
     assert settings.learning_rate != "auto", "settings must be resolved before training"
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    for micro_batches in batches:
-        learning_rate = settings.learning_rate * settings.schedule.factor(state.step, state.num_steps)
-        _set_learning_rate(state, learning_rate)
-        model.train()
+    with checkpointed(model, settings.checkpointing):
+        for portion in portions:
+            learning_rate = settings.learning_rate * settings.schedule.factor(state.step, state.num_steps)
+            _set_learning_rate(state, learning_rate)
+            model.train()
+            micro_batches, (total, count, grad_norm) = _within_memory(model, task, portion, settings, state)
+            is_finite = torch.isfinite(total) & (torch.isfinite(grad_norm) | state.scaler.is_enabled())
+            if not settings.fused_backward:
+                _move(state, is_finite)
+                state.optimizer.zero_grad(set_to_none=True)
+            state.step += 1
+            state.num_rows += sum(batch.num_rows for batch in micro_batches)
+            state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
+            state.num_padding += sum(batch.num_padding for batch in micro_batches)
+            yield Step(state.step, total / count, grad_norm, is_finite, learning_rate)
+            if state.step >= state.num_steps:
+                return
+
+
+Gradient = tuple[Tensor, Tensor, Tensor]
+"""What is told of a gradient: the sum and the count of the losses that it is of, and its norm before clipping."""
+
+
+def _within_memory(
+    model: PreTrainedModel, task: Task, portion: Portion, settings: Training, state: TrainState
+) -> tuple[Sequence[Batch], Gradient]:
+    """The gradient of a step; where memory runs out, anew in micro-batches half as large, as all that follow."""
+    while True:
+        micro_batches = portion(state.num_parts)
         torch.manual_seed(_seed(settings.seed, state.step))  # dropout, the same whenever this step is done
-        total, count = _backward(model, task, micro_batches, settings, state.scaler)
-        grad_norm = _divide_and_clip(parameters, count, settings.max_grad_norm, state)
-        is_finite = torch.isfinite(total) & (torch.isfinite(grad_norm) | state.scaler.is_enabled())
-        _move(state, is_finite)
+        try:
+            return micro_batches, _gradient(model, task, micro_batches, settings, state)
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            if settings.fused_backward or len(portion(2 * state.num_parts)) == len(micro_batches):
+                raise MemoryError(str(error)) from error
+        # Only here is the error gone, and with it what the step had computed.
         state.optimizer.zero_grad(set_to_none=True)
-        state.step += 1
-        state.num_rows += sum(batch.num_rows for batch in micro_batches)
-        state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
-        state.num_padding += sum(batch.num_padding for batch in micro_batches)
-        yield Step(state.step, total / count, grad_norm, is_finite, learning_rate)
-        if state.step >= state.num_steps:
-            return
+        give_back()
+        state.num_parts *= 2
+
+
+def _gradient(
+    model: PreTrainedModel, task: Task, micro_batches: Sequence[Batch], settings: Training, state: TrainState
+) -> Gradient:
+    """Compute every parameter's gradient, or move it at once where that is asked for."""
+    elsewhere = offloaded if settings.offload_activations else nullcontext
+    with computing(model, settings.precision) as forward, fast_dropout(settings.device), elsewhere(model):
+        if settings.fused_backward:
+            (batch,) = micro_batches
+            return _move_in_backward(model, task, batch, forward, state)
+        total, count = _backward(model, task, micro_batches, forward, state.scaler)
+    return total, count, _divide_and_clip(count, settings.max_grad_norm, state)
 
 
 def _backward(
     model: PreTrainedModel,
     task: Task,
     micro_batches: Sequence[Batch],
-    settings: Training,
+    forward: Forward,
     scaler: torch.amp.GradScaler,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of the summed loss to every parameter; -> the sum and the count over all rows."""
     totals, counts = [], []
     for batch in micro_batches:
-        with fast_dropout(settings.device):
-            with arithmetic(settings.device, settings.precision):
-                loss = task.loss(model, batch.to(model.device))
-            summed = loss.total.sum()
-            scaler.scale(summed).backward()
-        totals.append(summed.detach())
-        counts.append(loss.count.sum())
+        total, count = _loss(model, task, batch, forward)
+        scaler.scale(total).backward()
+        totals.append(total.detach())
+        counts.append(count)
     return torch.stack(totals).sum(), torch.stack(counts).sum()
 
 
+def _move_in_backward(
+    model: PreTrainedModel, task: Task, batch: Batch, forward: Forward, state: TrainState
+) -> Gradient:
+    """Move every parameter as its gradient arrives; one that is no finite number stays, all of them if the loss is."""
+    total, count = _loss(model, task, batch, forward)
+    is_sound = torch.isfinite(total)
+    with moving_in_backward(state.optimizer, lambda is_finite: _move(state, is_finite & is_sound)) as norms:
+        (total / count).backward()
+    return total.detach(), count, torch.linalg.vector_norm(torch.stack(norms))
+
+
+def _loss(model: PreTrainedModel, task: Task, batch: Batch, forward: Forward) -> tuple[Tensor, Tensor]:
+    """A micro-batch's sum and count."""
+    with frozen.around(model, batch) as here, forward():
+        loss = task.loss(model, here)
+    return loss.total.sum(), loss.count.sum()
+
+
 @torch.no_grad()
-def _divide_and_clip(parameters: list[Tensor], count: Tensor, max_norm: float | None, state: TrainState) -> Tensor:
+def _divide_and_clip(count: Tensor, max_norm: float | None, state: TrainState) -> Tensor:
     """Divide the gradient of the sum by the count, and shorten it to `max_norm`, in one multiplication."""
     state.scaler.unscale_(state.optimizer)
+    parameters = (p for group in state.optimizer.param_groups for p in group["params"])
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True) / count
     shrink = torch.ones_like(norm) if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)

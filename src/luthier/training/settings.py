@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from luthier.component import Component, Facts, Slot
+from luthier.errors import RecipeError
 from luthier.training.optimizers import Optimizer
 from luthier.training.schedules import Schedule
 
@@ -26,6 +27,23 @@ class Training(Component):
     """Least number of micro-batches that one optimiser step is computed in; the gradient stays the same."""
     micro_batch_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] | None = "auto"
     """Most tokens, padding included, computed at once; auto: 1,024 on a CPU (its caches), else null; null: no bound."""
+    micro_batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] | None = "auto"
+    """Most rows computed at once; auto, null: no bound but micro_batch_tokens. Where memory runs out it is halved."""
+    checkpointing: Literal["blocks", "attention", "selective"] | Annotated[int, Field(gt=1)] | None = None
+    """What backward computes again in place of keeping it: whole blocks, every n-th block, attention alone, or all but
+    the products with weights (selective). The gradient stays the same. null: nothing."""
+    offload_activations: bool = False
+    """Whether what backward needs waits in the host's memory; GPU only."""
+    fused_backward: bool = False
+    """Whether each parameter moves as soon as its gradient is there, which is then freed: needs max_grad_norm null,
+    and each batch in one piece."""
+    cache: Literal["auto", "memory", "disk", "off"] = "auto"
+    """Where the states of the model's frozen part are kept, so that they are computed once for each row; disk: for
+    later runs too. auto: in memory, where it pays and all rows fit. The frozen part then has no dropout."""
+    cache_gib: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """Most GiB of these states; auto: a quarter of the memory, or of the disk, that is free."""
+    require_memory: bool = True
+    """Whether a run that is sure not to fit is refused before its weights are loaded."""
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Peak learning rate; auto: what the method advises for a model of this size."""
     optimizer: Annotated[Optimizer, Slot("optimizers", default="adamw")] = Field("adamw", validate_default=True)
@@ -65,16 +83,44 @@ class Training(Component):
             raise ValueError("patience needs a metric to watch, but best is last")
         return self
 
+    @model_validator(mode="after")
+    def _what_fused_backward_needs(self) -> Self:
+        if not self.fused_backward:
+            return self
+        if self.max_grad_norm is not None:
+            raise ValueError("fused_backward moves parameters before the whole gradient is known; max_grad_norm: null")
+        if self.accumulation > 1 or isinstance(self.micro_batch_tokens, int) or isinstance(self.micro_batch_size, int):
+            raise ValueError("fused_backward needs each batch in one piece; leave out accumulation and micro_batch_*")
+        return self
+
+    def require(self, device: str) -> None:
+        """Raise RecipeError where this kind of device cannot do what is asked for, MissingExtra where a part is not
+        installed."""
+        from luthier.models.device import choose_precision
+
+        if self.offload_activations and device != "cuda":
+            raise RecipeError(
+                "training.offload_activations: a GPU's activations wait in its host's memory, and here is no GPU; say "
+                "false, or training.checkpointing=blocks"
+            )
+        if self.fused_backward and choose_precision(self.precision, device) == "fp16":
+            raise RecipeError("training.fused_backward: fp16 needs the whole gradient at once (say bf16 or fp32)")
+        self.optimizer.require(device)
+
     def resolve(self, facts: Facts) -> Self:
         from luthier.models.device import choose_precision, micro_batch_tokens
+
+        self.require(facts.device)
 
         epochs = DEFAULT_EPOCHS if self.epochs is None and self.steps is None else self.epochs
         learning_rate = facts.learning_rate if self.learning_rate == "auto" else self.learning_rate
         precision = choose_precision(self.precision, facts.device)
         micro = self.micro_batch_tokens
-        micro = micro_batch_tokens(facts.device) if micro == "auto" else micro
+        if micro == "auto":
+            micro = None if self.fused_backward else micro_batch_tokens(facts.device)
         settled = {
             "micro_batch_tokens": micro,
+            "micro_batch_size": None if self.micro_batch_size == "auto" else self.micro_batch_size,
             "epochs": epochs,
             "learning_rate": learning_rate,
             "precision": precision,
@@ -84,5 +130,6 @@ class Training(Component):
     def evaluation(self) -> dict[str, Any]:
         """How to predict during a run: no gradients are kept, so twice the rows of a micro-batch fit."""
         assert self.micro_batch_tokens != "auto", "settings must be resolved before training"
-        batch_size = max(1, 2 * self.batch_size // self.accumulation)
+        at_once = self.micro_batch_size if isinstance(self.micro_batch_size, int) else self.batch_size
+        batch_size = max(1, 2 * min(at_once, self.batch_size // self.accumulation))
         return {"batch_size": batch_size, "batch_tokens": self.micro_batch_tokens, "precision": self.precision}

@@ -33,6 +33,9 @@ class Optimizer(Component, ABC):
             for group in groups
         ]
 
+    def require(self, device: str) -> None:
+        """Raise RecipeError where this kind of device does not serve, MissingExtra where a part is not installed."""
+
     @abstractmethod
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
         """The torch optimiser over these groups."""

@@ -1,0 +1,107 @@
+"""The arithmetic of a forward and backward pass, while what is learnt stays in fp32.
+
+In bf16 the model computes on copies of its weights: nothing is cast anew in every layer, and activations are never
+fp32. Each copy's gradient is added to its weight's in fp32 as it arrives, so micro-batches add up exactly as without
+copies. fp16 is torch's autocast. Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+from transformers import PreTrainedModel
+
+COMPUTED = torch.bfloat16
+
+Forward = Callable[[], AbstractContextManager[Any]]
+"""The context of each forward pass, where torch casts by itself."""
+
+_frozen_copies: Any = WeakIdKeyDictionary()
+"""Of each frozen weight, where it lay, its version, and its copy: it outlasts a step, as the weight does not change."""
+
+
+@contextmanager
+def computing(model: PreTrainedModel, precision: str) -> Iterator[Forward]:
+    """The context of a whole step, or of a whole evaluation, of which the model's forward and backward passes are in
+    this precision; it gives the context of each forward pass.
+
+    Within it the model's parameters are the copies, so an optimiser must hold the weights from before.
+    """
+    if precision == "bf16":
+        with _on_copies(model):
+            yield nullcontext
+    elif precision == "fp16":
+        yield lambda: torch.autocast(model.device.type, dtype=torch.float16)
+    else:
+        yield nullcontext
+
+
+@contextmanager
+def _on_copies(model: nn.Module) -> Iterator[None]:
+    copies: dict[Tensor, nn.Parameter] = {}
+    places = list(_places(model))
+    handle = model.register_forward_pre_hook(_cast_inputs, with_kwargs=True, prepend=True)
+    try:
+        for module, name, weight in places:
+            if weight not in copies:  # tied weights have one copy
+                copies[weight] = _copy_of(weight)
+            module._parameters[name] = copies[weight]
+        yield
+    finally:
+        handle.remove()
+        for module, name, weight in places:
+            module._parameters[name] = weight
+
+
+def _places(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Where the weights are that the model is to have copies of.
+
+    A batch norm's stay: its running statistics, which are no parameters, are as precise as they.
+    """
+    for module in model.modules():
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for name, weight in module._parameters.items():
+                if weight is not None and weight.is_floating_point() and weight.dtype != COMPUTED:
+                    yield module, name, weight
+
+
+def _copy_of(weight: nn.Parameter) -> nn.Parameter:
+    """The weight in bf16; whatever gradient it gets is the weight's own."""
+    if not weight.requires_grad:
+        version = weight.data_ptr(), weight._version
+        known = _frozen_copies.get(weight)
+        if known is None or known[0] != version:
+            known = _frozen_copies[weight] = version, nn.Parameter(_cast(weight), requires_grad=False)
+        frozen: nn.Parameter = known[1]
+        return frozen
+    copy = nn.Parameter(_cast(weight))
+
+    def deliver(copy: Tensor) -> None:
+        assert copy.grad is not None
+        if weight.grad is None:
+            weight.grad = copy.grad.to(weight.dtype)
+        else:
+            weight.grad.add_(copy.grad)
+        copy.grad = None
+        for hook in (weight._post_accumulate_grad_hooks or {}).values():  # as if the gradient were its own
+            hook(weight)
+
+    copy.register_post_accumulate_grad_hook(deliver)
+    return copy
+
+
+def _cast(weight: Tensor) -> Tensor:
+    with torch.inference_mode(False), torch.no_grad():  # an evaluation's copy may serve a later step
+        return weight.detach().to(COMPUTED)
+
+
+def _cast_inputs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Sound and embeddings come in fp32."""
+
+    def cast(value: Any) -> Any:
+        return value.to(COMPUTED) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return tuple(map(cast, args)), {name: cast(value) for name, value in kwargs.items()}

@@ -1,0 +1,1 @@
+"""Before the run: how much memory it takes, how long, and which method fits."""

@@ -1,0 +1,132 @@
+"""Whether a run keeps the states of its model's frozen part, and where: it must be possible, and it must pay."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from luthier.models import frozen
+from luthier.models.arithmetic import computing
+from luthier.models.frozen import FrozenCache
+from luthier.models.frozen_key import name_of
+from luthier.models.frozen_points import NotServed
+from luthier.models.frozen_rows import row_keys
+from luthier.models.frozen_store import Disk, Memory, Store, cache_folder, free_memory
+from luthier.models.frozen_trial import tried
+from luthier.models.processor import Processor
+from luthier.tasks import Batch, Task
+from luthier.training.settings import Training
+
+GIB = 2**30
+SHARE = 0.25
+"""Of the memory or the disk that is free, what the states may take at most."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model, and the rows that it sees again and again."""
+
+    model: PreTrainedModel
+    processor: Processor
+    task: Task
+    train: Dataset
+    seen_again: tuple[Dataset, ...]
+    """Prepared rows that are computed more than once."""
+
+
+def collated(task: Task, columns: Mapping[str, Any], processor: Processor, *, keyed: bool) -> Batch:
+    """A batch of prepared rows, given as columns; with keys, where their states are to be kept."""
+    batch = task.collate(columns, processor)
+    return replace(batch, keys=row_keys(columns)) if keyed else batch
+
+
+def kept(prepared: Prepared, settings: Training) -> tuple[FrozenCache | None, dict[str, Any] | None]:
+    """The cache of a run, which serves its model from now on, and what is to be told of it.
+
+    There is nothing to tell where no cache is wanted, or no parameter is frozen.
+    """
+    if settings.cache == "off" or all(parameter.requires_grad for parameter in prepared.model.parameters()):
+        return None, None
+    try:
+        return _opened(prepared, settings)
+    except NotServed as reason:
+        return None, {"event": "cache", "notes": [f"frozen states are computed anew each time: {reason}"]}
+
+
+def _opened(prepared: Prepared, settings: Training) -> tuple[FrozenCache, dict[str, Any]]:
+    if not prepared.seen_again and settings.cache != "disk":
+        raise NotServed("no row is seen twice")
+    if len(prepared.train) < 2:
+        raise NotServed("there is one row alone")
+    cache, needed = _tried(prepared, settings)
+    store, place = _store(cache, prepared, settings)
+    if needed > store.budget_bytes and settings.cache == "auto":
+        store.close()
+        room = f"they take {needed / GIB:.1f} GiB, but may take {store.budget_bytes / GIB:.1f}"
+        raise NotServed(f"{room}; say training.cache_gib, or training.cache=disk")
+    cache.store = store
+    cache.open()
+    note = (
+        f"{cache.part.words} computed once for each row, in eval mode (no dropout there), "
+        f"and kept {place}: about {max(needed, 0.1 * GIB) / GIB:.1f} GiB"
+    )
+    return cache, {"event": "cache", "bytes": needed, "notes": [note]}
+
+
+def _tried(prepared: Prepared, settings: Training) -> tuple[FrozenCache, int]:
+    """The cache with what its trial kept, and the bytes that the states of all rows are expected to take."""
+    task, rows, model = prepared.task, prepared.train, prepared.model
+    lengths = np.asarray(rows["length"][:])
+    order = np.argsort(lengths, kind="stable")
+    numbers = order[[0, len(order) // 2]]  # a row beside a longer one
+
+    def loss(batch: Batch) -> Tensor:
+        return _loss(model, task, batch, settings)
+
+    pair, alone = (collated(task, rows[part], prepared.processor, keyed=True) for part in (numbers, numbers[:1]))
+    cache = tried(model, loss, pair, alone, torch.bfloat16 if settings.precision == "bf16" else None)
+    per_token = cache.store.num_bytes / lengths[numbers].sum()
+    return cache, int(per_token * sum(int(np.sum(each["length"][:])) for each in prepared.seen_again))
+
+
+def _loss(model: PreTrainedModel, task: Task, batch: Batch, settings: Training) -> Tensor:
+    with computing(model, settings.precision) as forward, frozen.around(model, batch) as here, forward():
+        return task.loss(model, here).total.sum()
+
+
+@torch.no_grad()
+def record(model: PreTrainedModel, task: Task, batch: Batch, settings: Training) -> None:
+    """Compute a batch for the sake of its frozen states alone."""
+    _loss(model, task, batch, settings)
+
+
+def summary(cache: FrozenCache) -> dict[str, Any]:
+    """What is told of a cache at the end."""
+    counts = {"rows": cache.num_rows, "replayed": cache.num_replayed, "bytes": cache.store.num_bytes}
+    notes = [f"{cache.num_replayed:,} of {cache.num_rows:,} times a row's frozen states were there already"]
+    if cache.store.is_full:
+        notes.append("there was no room for the states of all rows; give them more with training.cache_gib")
+    return {"event": "cache", **counts, "notes": notes}
+
+
+def _store(cache: FrozenCache, prepared: Prepared, settings: Training) -> tuple[Store, str]:
+    """Where the states go, and that place in words."""
+    if settings.cache != "disk":
+        return Memory(_budget(settings, free_memory)), "in memory"
+    name = name_of(prepared.model, cache.part, prepared.processor, settings.precision)
+    folder = cache_folder() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Disk(folder, _budget(settings, lambda: shutil.disk_usage(folder).free)), f"in {folder}"
+    except OSError as error:
+        raise NotServed(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def _budget(settings: Training, free: Callable[[], int]) -> int:
+    return int(SHARE * free() if settings.cache_gib == "auto" else settings.cache_gib * GIB)
