@@ -23,6 +23,7 @@ from luthier.methods import Method
 from luthier.methods.full import Full
 from luthier.methods.lora import Lora, updates_of
 from luthier.methods.partial import Partial
+from luthier.models.load import GPU_ATTENTION
 from luthier.training.checkpoints import Checkpoints
 from luthier.training.course import Material, course
 
@@ -66,6 +67,7 @@ WAYS: dict[str, Way] = {
     "bf16, checkpointing selective": Way(COARSE, {**BF16, "checkpointing": "selective"}),
     "bf16, offloaded": Way(COARSE, {**BF16, "offload_activations": True}, needs_gpu=True),
     "bf16, LoRA on a base in bf16": Way(COARSE, BF16, {"dtype": "bfloat16"}, Lora()),
+    **{f"bf16, padded, {kind}": Way(COARSE, BF16, {"attention": kind}, needs_gpu=True) for kind in GPU_ATTENTION},
     "fp16": Way(ROUNDED, {"precision": "fp16"}, needs_gpu=True),
     "fp16, padded, SDPA": Way(ROUNDED, {"precision": "fp16"}, SDPA, needs_gpu=True),
 }
@@ -75,8 +77,11 @@ def checks() -> Iterator[tuple[str, Figures]]:
     """Each check with its figures: `error`, its `limit`, and whether it is `right`; or why it was not done."""
     work = _llama.work("tiny", LENGTHS, num_warm=0)
     for name, way in WAYS.items():
+        package, is_there = GPU_ATTENTION.get(way.model.get("attention", ""), ("", bool))
         if way.needs_gpu and not torch.cuda.is_available():
             yield name, {"skipped": "needs a GPU"}
+        elif package and not is_there():
+            yield name, {"skipped": f"needs {package}"}
         else:
             yield name, _figures(lambda way=way: max(_errors(work, way)), way.limit)
     yield "cache of frozen states", _figures(lambda: _cache_error(work), COARSE)

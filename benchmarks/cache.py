@@ -16,6 +16,7 @@ from luthier.methods import Method
 from luthier.methods.lora import Lora
 from luthier.methods.partial import Partial
 
+MODULE = "benchmarks.cache"
 EPOCHS = 3
 
 
@@ -49,7 +50,7 @@ def main() -> None:
         case: {side: {"case": case, "cache": side, "rows": asked.rows} for side in ("off", *asked.kinds)}
         for case in asked.cases
     }
-    results = alternate(__name__, cases, rounds=asked.seeds, budget=Budget(asked.minutes))
+    results = alternate(MODULE, cases, rounds=asked.seeds, budget=Budget(asked.minutes))
     rows = [compared(case, kind, results) for case in asked.cases for kind in asked.kinds]
     keep(asked.name, rows, setting={"rows": asked.rows, "epochs": EPOCHS})
     for each in rows:

@@ -16,6 +16,7 @@ from benchmarks._record import Row, keep
 from benchmarks._rounds import OURS, Asked, Budget, Found, Results, alternate, compare, fastest, over_floor, parser
 from luthier.methods.lora import Lora
 
+MODULE = "benchmarks.chat"
 METHOD, LEARNING_RATE = Lora(rank=16, targets=("all-linear",)), 2e-4
 BATCH_SIZE, MAX_LENGTH = 16, 512
 NUM_HELD_OUT = 48
@@ -48,7 +49,7 @@ def main() -> None:
     else:
         chosen = {side: tuned(side, common) for side in asked.peers}
         sides = {OURS: whole, **chosen}
-    results = alternate(__name__, {"chat": sides}, rounds=asked.seeds, budget=budget)
+    results = alternate(MODULE, {"chat": sides}, rounds=asked.seeds, budget=budget)
     others = [side for side in sides if side != OURS]
     rows = [each for side in others for each in compared(side, results)]
     rows += [over_floor(results, "chat", side, what="chat, LoRA", peer_name=PEERS[side]) for side in chosen]
@@ -63,7 +64,7 @@ def tuned(side: str, common: Asked) -> Asked:
     if side == "trl":  # a packed batch is one or two rows of full length: nothing to accumulate
         kinds += [{"attention": kind["attention"], "packing": True} for kind in kinds[::2]]
     short = {**common, "rows": min(2 * BATCH_SIZE, common["rows"]), "side": side, "seed": 0}
-    found = fastest(__name__, [{**short, **kind} for kind in kinds], told=PEERS[side])
+    found = fastest(MODULE, [{**short, **kind} for kind in kinds], told=PEERS[side])
     return {**found, **common}
 
 

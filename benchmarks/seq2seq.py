@@ -13,6 +13,7 @@ from benchmarks._record import keep
 from benchmarks._rounds import OURS, Asked, Budget, Found, alternate, compare, fastest, over_floor, parser
 from luthier.methods.full import Full
 
+MODULE = "benchmarks.seq2seq"
 METHOD, LEARNING_RATE, BATCH_SIZE, NUM_HELD_OUT = Full(), 2e-4, 32, 128
 PEER = "Seq2SeqTrainer, tuned"
 
@@ -21,9 +22,9 @@ def main() -> None:
     asked = parser(__doc__, name="seq2seq", rows=512, rounds=3, minutes=8).parse_args()
     budget, common = Budget(asked.minutes), {"rows": asked.rows}
     short = {"rows": min(128, asked.rows), "side": "tuned", "seed": 0}
-    tuned = {**fastest(__name__, [{**short, **kind} for kind in peer.KINDS], told=PEER), **common}
+    tuned = {**fastest(MODULE, [{**short, **kind} for kind in peer.KINDS], told=PEER), **common}
     sides = {OURS: {**common, "side": OURS}, "tuned": tuned}
-    results = alternate(__name__, {"marian": sides}, rounds=asked.seeds, budget=budget)
+    results = alternate(MODULE, {"marian": sides}, rounds=asked.seeds, budget=budget)
     rows = compare(results, "marian", "tuned", what="Marian, full", peer_name=PEER, quality="loss")
     rows.append(over_floor(results, "marian", "tuned", what="Marian, full", peer_name=PEER))
     setting = {**common, "batch_size": BATCH_SIZE, "tuning": tuned, "rounds": len(results["marian", OURS])}

@@ -14,6 +14,7 @@ from benchmarks._record import Row, keep
 from benchmarks._rounds import OURS, Asked, Budget, Found, Results, alternate, compare, fastest, parser
 from luthier.methods.partial import Partial
 
+MODULE = "benchmarks.speech"
 METHODS = {"frozen-encoder": Partial(train=("decoder",)), "encoder-only": Partial(train=("encoder",))}
 LEARNING_RATE, BATCH_SIZE, EPOCHS, NUM_HELD_OUT, NUM_WARM = 5e-5, 16, 3, 32, 4
 PEER = "Seq2SeqTrainer, tuned"
@@ -27,12 +28,12 @@ def main() -> None:
     asked = arguments.parse_args()
     budget, common = Budget(asked.minutes), {"rows": asked.rows, "epochs": asked.epochs}
     short = {"rows": min(BATCH_SIZE, asked.rows), "epochs": 1, "side": "tuned", "method": "encoder-only", "seed": 0}
-    tuned = {**fastest(__name__, [{**short, **kind} for kind in peer.KINDS], told=PEER), **common}
+    tuned = {**fastest(MODULE, [{**short, **kind} for kind in peer.KINDS], told=PEER), **common}
     cases = {
         method: {OURS: {**common, "side": OURS, "method": method}, "tuned": {**tuned, "method": method}}
         for method in asked.methods
     }
-    results = alternate(__name__, cases, rounds=asked.seeds, budget=budget)
+    results = alternate(MODULE, cases, rounds=asked.seeds, budget=budget)
     rows = [each for method in asked.methods for each in compared(method, results)]
     rounds = len(results[asked.methods[0], OURS])
     keep(asked.name, rows, setting={**common, "batch_size": BATCH_SIZE, "tuning": tuned, "rounds": rounds})

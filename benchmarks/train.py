@@ -17,6 +17,7 @@ from luthier.methods.full import Full
 from luthier.methods.lora import Lora
 from luthier.methods.partial import Partial
 
+MODULE = "benchmarks.train"
 METHODS: dict[str, tuple[Method, float]] = {
     "full": (Full(), 1e-4),
     "lora": (Lora(), 1e-3),
@@ -39,14 +40,14 @@ def main() -> None:
     budget = Budget(asked.minutes)
     common = {"rows": asked.rows, "test_rows": asked.test_rows, "epochs": asked.epochs}
     short = {**common, "side": "tuned", "method": "full", "seed": 0, "rows": min(128, asked.rows), "test_rows": 8}
-    chosen = fastest(__name__, [{**short, **kind} for kind in peer.KINDS], told="tuned Trainer")
+    chosen = fastest(MODULE, [{**short, **kind} for kind in peer.KINDS], told="tuned Trainer")
     tuned = {"attention": chosen["attention"], "accumulation": chosen["accumulation"]}
     kinds = {OURS: {}, "tuned": tuned, **({} if asked.tuned_only else {AS_IT_COMES: {}})}
     cases = {
         method: {side: {**common, "side": side, "method": method, **kind} for side, kind in kinds.items()}
         for method in asked.methods
     }
-    results = alternate(__name__, cases, rounds=asked.seeds, budget=budget, only_first=(AS_IT_COMES,))
+    results = alternate(MODULE, cases, rounds=asked.seeds, budget=budget, only_first=(AS_IT_COMES,))
     rows = [each for method in asked.methods for each in compared(method, results)]
     setting = {**common, "batch_size": BATCH_SIZE, "max_length": MAX_LENGTH, "tuning": tuned}
     keep(asked.name, rows, setting={**setting, "rounds": len(results[asked.methods[0], OURS])})

@@ -59,69 +59,16 @@ def test_a_cached_run_learns_what_an_uncached_one_learns(method: Method, given: 
 def test_every_epoch_but_the_first_and_every_evaluation_but_the_first_is_replayed() -> None:
     _, told = ran()
     summary = events(told, "cache")[-1]
-    num_tried = 2 + 2 + 1
-    assert summary["rows"] == 3 * (30 + 9) + num_tried
-    assert summary["replayed"] == 2 * (30 + 9) + 2
-    assert (
-        notes(told)[-1]
-        == f"{summary['replayed']:,} of {summary['rows']:,} times a row's frozen states were there already"
-    )
+    assert (summary["rows"], summary["replayed"]) == (3 * (30 + 9), 2 * (30 + 9))
+    assert notes(told)[-1] == "78 of 117 times a row's frozen states were there already"
 
 
-def test_states_on_a_disk_serve_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
-    first, _ = ran(cache="disk")
-    second, told = ran(cache="disk")
-    assert_learnt_the_same(second, first)
-    summary = events(told, "cache")[-1]
-    assert summary["rows"] - summary["replayed"] == 2 + 1  # the trial's alone
-    (folder,) = tmp_path.iterdir()
-    assert str(folder) in notes(told)[0]
-    ran(HEAD, cache="disk")
-    assert len(list(tmp_path.iterdir())) == 2  # other points, other states
-
-
-def test_other_weights_have_other_states_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
-    ran(cache="disk")
-    made = made_for(LAST)
-    with torch.no_grad():
-        made.model.bert.encoder.layer[0].output.dense.weight.mul_(1.5)
-    run(made, LAST, epochs=2, cache="disk")
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
-        ({"epochs": 1, "best": "last"}, "no row is seen twice"),
-        ({"cache_gib": 1e-9}, "they take 0.0 GiB, but may take 0.0; say training.cache_gib, or training.cache=disk"),
-    ],
-)
-def test_auto_says_why_it_keeps_nothing(given: dict[str, Any], reason: str) -> None:
-    _, told = ran(**given)
-    assert notes(told) == [f"frozen states are computed anew each time: {reason}"]
-
-
-def test_a_model_that_learns_from_the_first_block_on_keeps_nothing_and_says_so() -> None:
-    _, told = ran(Lora(rank=2))
-    assert notes(told) == [
-        "frozen states are computed anew each time: something learns in the first block or before it"
+def test_in_bf16_a_cached_run_goes_as_an_uncached_one_but_for_rounding() -> None:
+    losses = [
+        [record["loss"] for record in events(ran(precision="bf16", cache=cache)[1], "evaluation")]
+        for cache in ("memory", "off")
     ]
-
-
-@pytest.mark.parametrize(("method", "given"), [(Full(), {}), (LAST, {"cache": "off"})], ids=["full", "off"])
-def test_where_no_cache_is_meant_nothing_is_said(method: Method, given: dict[str, Any]) -> None:
-    _, told = ran(method, **given)
-    assert not events(told, "cache")
-
-
-def test_a_budget_that_is_too_small_for_all_rows_is_told_of_at_the_end() -> None:
-    small, told = ran(cache="memory", cache_gib=2e-6)
-    plain, _ = ran(cache="off")
-    assert_learnt_the_same(small, plain)
-    counts = f"{summary['replayed']} of {summary['rows']}"
-    assert notes(told)[-1] == f"{counts} times a row's frozen states were there already"
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 def test_states_on_a_disk_serve_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +77,7 @@ def test_states_on_a_disk_serve_the_next_run(tmp_path: Path, monkeypatch: pytest
     second, told = ran(cache="disk")
     assert_learnt_the_same(second, first)
     summary = events(told, "cache")[-1]
-    assert summary["rows"] - summary["replayed"] == 2 + 1  # the trial's alone
+    assert summary["rows"] == summary["replayed"] == 3 * (30 + 9)
     (folder,) = tmp_path.iterdir()
     assert str(folder) in notes(told)[0]
     ran(HEAD, cache="disk")
@@ -151,12 +98,17 @@ def test_other_weights_have_other_states_on_a_disk(tmp_path: Path, monkeypatch: 
     ("given", "reason"),
     [
         ({"epochs": 1, "best": "last"}, "no row is seen twice"),
-        ({"cache_gib": 1e-9}, "they take 0.0 GiB, but may take 0.0; say training.cache_gib, or training.cache=disk"),
+        (
+            {"cache_gib": 1e-9},
+            "they take 0.1 MiB, but may take 0.0 MiB; say training.cache_gib, or training.cache=disk",
+        ),
     ],
 )
 def test_auto_says_why_it_keeps_nothing(given: dict[str, Any], reason: str) -> None:
     _, told = ran(**given)
-    assert notes(told) == [f"frozen states are computed anew each time: {reason}"]
+    (note,) = notes(told)
+    assert note.startswith("frozen states are computed anew each time: ")
+    assert note.endswith(reason)
 
 
 def test_a_model_that_learns_from_the_first_block_on_keeps_nothing_and_says_so() -> None:

@@ -7,10 +7,12 @@ copies. fp16 is torch's autocast. Micikevicius et al. 2018, https://arxiv.org/ab
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedModel
 
@@ -49,11 +51,15 @@ def _on_copies(model: nn.Module) -> Iterator[None]:
             if weight not in copies:  # tied weights have one copy
                 copies[weight] = _copy_of(weight)
             module._parameters[name] = copies[weight]
+            if type(module) is nn.Embedding and weight.requires_grad and module.max_norm is None:
+                vars(module)["forward"] = partial(_looked_up, copies[weight], weight, module.padding_idx)
         yield
     finally:
         handle.remove()
         for module, name, weight in places:
             module._parameters[name] = weight
+            if type(module) is nn.Embedding:
+                vars(module).pop("forward", None)
 
 
 def _places(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
@@ -80,7 +86,8 @@ def _copy_of(weight: nn.Parameter) -> nn.Parameter:
     copy = nn.Parameter(_cast(weight))
 
     def deliver(copy: Tensor) -> None:
-        assert copy.grad is not None
+        if copy.grad is None:  # what was looked up has been added already
+            return
         if weight.grad is None:
             weight.grad = copy.grad.to(weight.dtype)
         else:
@@ -91,6 +98,35 @@ def _copy_of(weight: nn.Parameter) -> nn.Parameter:
 
     copy.register_post_accumulate_grad_hook(deliver)
     return copy
+
+
+def _looked_up(copy: Tensor, weight: Tensor, padding_idx: int | None, ids: Tensor) -> Tensor:
+    found: Any = _LookUp.apply
+    states: Tensor = found(ids, copy, (weight,), padding_idx)
+    return states
+
+
+class _LookUp(torch.autograd.Function):
+    """An embedding whose gradient is added row by row to the weight's own: a batch has few of a vocabulary's words."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, copy: Tensor, behind: tuple[Tensor], padding_idx: int | None) -> Tensor:
+        ctx.save_for_backward(ids)
+        (ctx.weight,) = behind  # torch is not to know of it: its gradient comes from here alone
+        ctx.padding_idx = -1 if padding_idx is None else padding_idx
+        return F.embedding(ids, copy)
+
+    @staticmethod
+    def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
+        (ids,), weight = ctx.saved_tensors, ctx.weight
+        if weight._post_accumulate_grad_hooks:  # somebody waits for it as a whole
+            whole = torch.ops.aten.embedding_dense_backward
+            return None, whole(above[0], ids, len(weight), ctx.padding_idx, False), None, None
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        rows = above[0].to(weight.dtype).masked_fill((ids == ctx.padding_idx)[..., None], 0.0)
+        weight.grad.index_add_(0, ids.flatten(), rows.flatten(end_dim=-2))
+        return None, None, None, None
 
 
 def _cast(weight: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from luthier.models.frozen_forwards import HIDDEN, Around, hand_on, patched, resting
 from luthier.models.frozen_points import FrozenPart, Point
-from luthier.models.frozen_rows import Batch, Form, Places
+from luthier.models.frozen_rows import Batch, Form, Laid, Places
 from luthier.models.frozen_store import Store
 
 HELD_AS = "frozen_states"
@@ -52,7 +52,7 @@ class _Kind:
     """How the states of a tensor lie, and in which arithmetic they were computed."""
 
     form: Form
-    is_flat: bool
+    laid: Laid
     dtype: torch.dtype
 
 
@@ -142,7 +142,7 @@ class FrozenCache:
         known = self._kinds.get(name)
         if form is None or (known is not None and known.form != form):
             return None
-        self._kinds[name] = _Kind(form, form == "tokens" and places.is_flat(states), states.dtype)
+        self._kinds[name] = _Kind(form, places.laid(states), states.dtype)
         return self._kinds[name]
 
     def _keep(self, batch: Batch, found: Mapping[Name, list[Tensor]]) -> None:
@@ -173,10 +173,9 @@ class FrozenCache:
 
     def _joined(self, name: Name, rows: Sequence[Tensor], places: Places, hidden: Tensor | None) -> Tensor:
         """A batch's states; of a block, in the layout of what enters the blocks before it."""
-        kind, is_flat, length = self._kinds[name], self._kinds[name].is_flat, None
-        if hidden is not None:
-            is_flat, length = places.is_flat(hidden), hidden.shape[1]
-        joined = places.join(rows, kind.form, is_flat=is_flat, length=length)
+        kind = self._kinds[name]
+        laid, length = (kind.laid, None) if hidden is None else (places.laid(hidden), hidden.shape[1])
+        joined = places.join(rows, kind.form, laid, length=length)
         return joined.to(self._model.device, kind.dtype)
 
 
@@ -194,7 +193,9 @@ def _same(main: Tensor, mask: Tensor | None, own: Tensor, inputs: Mapping[str, T
     """Whether two inputs hold the same: in another arithmetic, or the same tokens laid otherwise."""
     if main.shape == own.shape:
         return torch.equal(main, own.to(main.dtype))
-    if "attention_mask" not in inputs or mask is None or mask.shape != main.shape:
-        return False
-    one, other = main[mask.bool()], own[inputs["attention_mask"].bool()]
-    return torch.equal(one, other)
+    return torch.equal(_tokens(main, mask), _tokens(own, inputs.get("attention_mask")))
+
+
+def _tokens(ids: Tensor, mask: Tensor | None) -> Tensor:
+    """All that is no padding; flat and packed rows have no mask."""
+    return ids[mask.bool()] if mask is not None and mask.shape == ids.shape else ids.flatten()

@@ -16,6 +16,8 @@ from luthier.models.layout import Layout
 Form = Literal["tokens", "lines", "whole"]
 """States of each token, padded or flat; one state a line of the model's input; or states of an axis that no mask tells
 of (frames of speech, packed rows), which are kept whole."""
+Laid = Literal["padded", "flat", "in a line"]
+"""How the tokens of a batch lie: (batch, seq), (1, tokens) without padding, or (1, batch * seq) with it."""
 IGNORED = -100
 """The target of a position that is none."""
 BOOKKEEPING = ("row", "cut")
@@ -48,8 +50,14 @@ class Places:
 
     @classmethod
     def of_inputs(cls, batch: Batch) -> "Places":
-        """The places of a body's, or an encoder's, states."""
-        mask = batch.inputs.get("attention_mask")
+        """The places of a body's, or an encoder's, states.
+
+        Packed rows have no mask, but positions that begin again with every example, padding being examples of one
+        token each: what follows the last token that begins none is padding, or an example that has nothing to tell.
+        """
+        mask, positions = batch.inputs.get("attention_mask"), batch.inputs.get("position_ids")
+        if mask is None and positions is not None:
+            mask = positions.flip(-1).cumsum(-1).flip(-1) > 0
         if mask is None:
             return cls(batch.num_rows, None, (1,) * batch.num_rows)
         mask = mask.bool()
@@ -64,16 +72,23 @@ class Places:
 
     def form(self, states: Shaped[Tensor, "..."]) -> Form | None:
         """In which form the rows lie in these states; None where that cannot be told."""
-        mask = self.mask
-        if mask is not None and states.dim() > 2 and states.shape[:2] in (mask.shape, (1, int(mask.sum()))):
+        if self.mask is not None and states.dim() > 2 and tuple(states.shape[:2]) in self._shapes.values():
             return "tokens"
         if states.dim() == 2 and len(states) == sum(self.num_lines):
             return "lines"
         return "whole" if states.dim() > 2 and len(states) == self.num_rows else None
 
-    def is_flat(self, states: Shaped[Tensor, "..."]) -> bool:
-        """Whether states of tokens lie one row after the other."""
-        return self.mask is not None and states.shape[:2] != self.mask.shape
+    def laid(self, states: Shaped[Tensor, "..."]) -> Laid:
+        """How states lie; those of another form than tokens have all of their batch's axes."""
+        return next((laid for laid, shape in self._shapes.items() if shape == tuple(states.shape[:2])), "padded")
+
+    @property
+    def _shapes(self) -> dict[Laid, tuple[int, int]]:
+        """The first two axes of the states of tokens."""
+        if self.mask is None:
+            return {}
+        num_lines, length = self.mask.shape
+        return {"padded": (num_lines, length), "flat": (1, int(self.mask.sum())), "in a line": (1, num_lines * length)}
 
     def split(self, states: Shaped[Tensor, "..."], form: Form) -> list[Shaped[Tensor, "..."]]:
         """The states of each row."""
@@ -83,18 +98,20 @@ class Places:
             return list(states.split(self.num_lines))
         assert self.mask is not None, "tokens have a mask"
         lengths = [sum(lines) for lines in self._by_row(self.mask.sum(-1).tolist())]
-        tokens = states[0] if self.is_flat(states) else states[self.mask]
+        is_flat = self.laid(states) == "flat"
+        tokens = states[0] if is_flat else states.reshape(*self.mask.shape, *states.shape[2:])[self.mask]
         return list(tokens.split(lengths))
 
     def join(
-        self, rows: Sequence[Shaped[Tensor, "..."]], form: Form, *, is_flat: bool, length: int | None = None
+        self, rows: Sequence[Shaped[Tensor, "..."]], form: Form, laid: Laid, *, length: int | None = None
     ) -> Shaped[Tensor, "..."]:
         """The states of the batch; rows that are kept whole are cut, or filled with zeros, to the length."""
         if form == "lines":
             return torch.cat(tuple(rows))
         if form == "tokens":
             assert self.mask is not None, "tokens have a mask"
-            return Layout(self.mask, is_flat).together(rows)
+            together = Layout(self.mask, laid == "flat").together(rows)
+            return together.flatten(0, 1)[None] if laid == "in a line" else together
         most = max(map(len, rows)) if length is None else length
         return torch.stack([F.pad(row[:most], (0, 0) * (row.dim() - 1) + (0, most - len(row[:most]))) for row in rows])
 

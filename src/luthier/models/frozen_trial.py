@@ -39,6 +39,7 @@ def tried(
                 _require_rows_apart(cache, loss, pair, alone)
         finally:
             cache.close()
+    cache.num_rows = cache.num_replayed = 0
     return cache
 
 

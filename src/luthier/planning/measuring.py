@@ -28,10 +28,8 @@ def measure(recipe: Recipe, rows: Rows) -> tuple[float, float]:
     def collate(numbers: portions.Rows) -> Batch:
         return task.collate(prepared[numbers], built.processor)
 
-    some = islice(
-        portions.portions(order, settings, collate, after=0, whole=task.couples_rows, is_flat=is_laid(built.model)),
-        NUM_STEPS,
-    )
+    how = {"whole": task.couples_rows, "is_flat": is_laid(built.model)}
+    some = islice(portions.portions(order, settings, collate, after=0, **how), NUM_STEPS)
     state = TrainState.start(built.model, built.recipe.method, settings, NUM_STEPS)
     seconds, begun = list[float](), time.perf_counter()
     for step in train(built.model, task, some, settings, state):

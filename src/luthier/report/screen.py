@@ -43,6 +43,7 @@ class Screen:
             "model": self._model,
             "tokens": self._tokens,
             "begins": self._begins,
+            "cache": self._cache,
             "step": self._step,
             "evaluation": self._evaluation,
             "memory": self._memory,
@@ -93,6 +94,10 @@ class Screen:
             self._line("note", note)
         if record["step"]:
             self._line("resumed", f"from the checkpoint of step {record['step']}")
+
+    def _cache(self, record: Record) -> None:
+        for note in record["notes"]:
+            self._line("cache", note)
 
     def _step(self, record: Record) -> None:
         memory = record["peak_bytes"] / 2**30

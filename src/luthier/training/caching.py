@@ -23,7 +23,7 @@ from luthier.models.processor import Processor
 from luthier.tasks import Batch, Task
 from luthier.training.settings import Training
 
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
 SHARE = 0.25
 """Of the memory or the disk that is free, what the states may take at most."""
 
@@ -68,13 +68,13 @@ def _opened(prepared: Prepared, settings: Training) -> tuple[FrozenCache, dict[s
     store, place = _store(cache, prepared, settings)
     if needed > store.budget_bytes and settings.cache == "auto":
         store.close()
-        room = f"they take {needed / GIB:.1f} GiB, but may take {store.budget_bytes / GIB:.1f}"
+        room = f"they take {_amount(needed)}, but may take {_amount(store.budget_bytes)}"
         raise NotServed(f"{room}; say training.cache_gib, or training.cache=disk")
     cache.store = store
     cache.open()
     note = (
         f"{cache.part.words} computed once for each row, in eval mode (no dropout there), "
-        f"and kept {place}: about {max(needed, 0.1 * GIB) / GIB:.1f} GiB"
+        f"and kept {place}: about {_amount(needed)}"
     )
     return cache, {"event": "cache", "bytes": needed, "notes": [note]}
 
@@ -126,6 +126,10 @@ def _store(cache: FrozenCache, prepared: Prepared, settings: Training) -> tuple[
         return Disk(folder, _budget(settings, lambda: shutil.disk_usage(folder).free)), f"in {folder}"
     except OSError as error:
         raise NotServed(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def _amount(num_bytes: int) -> str:
+    return f"{num_bytes / MIB:,.1f} MiB" if num_bytes < GIB else f"{num_bytes / GIB:,.1f} GiB"
 
 
 def _budget(settings: Training, free: Callable[[], int]) -> int:
