@@ -38,6 +38,8 @@ class Learnt:
     """Seconds of each epoch."""
     losses: tuple[float, ...]
     """Mean loss of each step's rows."""
+    num_replayed: int
+    """How often a row's frozen states came from the cache."""
 
 
 def build(work: Work, method: Method, *, model: dict[str, Any] | None = None, **training: Any) -> Built:
@@ -68,8 +70,9 @@ def learn(built: Built, rows: Dataset) -> Learnt:
     material = Material(built.model, built.processor, recipe.task, rows, None)
     synchronize()
     ends = [time.perf_counter()]
-    losses = []
+    losses, num_replayed = [], 0
     for record in course(material, recipe.method, recipe.training):
+        num_replayed += record.get("replayed", 0)
         if record["event"] == "step":
             losses.append(record["loss"])
             if float(record["epoch"]).is_integer():
@@ -77,7 +80,7 @@ def learn(built: Built, rows: Dataset) -> Learnt:
                 ends.append(time.perf_counter())
     synchronize()
     seconds = time.perf_counter() - ends[0]
-    return Learnt(seconds, tuple(b - a for a, b in pairwise(ends)), tuple(losses))
+    return Learnt(seconds, tuple(b - a for a, b in pairwise(ends)), tuple(losses), num_replayed)
 
 
 def measured(train: Learn, work: Work, *, epochs: int = 1) -> dict[str, float]:

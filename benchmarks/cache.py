@@ -88,7 +88,8 @@ def one(asked: Asked) -> Found:
     took = learn(built, work.train)
     loss = held_out_loss(built.model, work)
     later = middle(took.epochs_s[1:])
-    return {"first_epoch_s": took.epochs_s[0], "later_epoch_s": later, "loss": loss, "last_loss": took.losses[-1]}
+    seconds = {"first_epoch_s": took.epochs_s[0], "later_epoch_s": later}
+    return {**seconds, "loss": loss, "last_loss": took.losses[-1], "replayed": took.num_replayed}
 
 
 def _work(case: str, num_rows: int, seed: int) -> Any:

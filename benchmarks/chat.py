@@ -42,7 +42,7 @@ def main() -> None:
     arguments.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS)
     asked = arguments.parse_args()
     budget = Budget(asked.minutes)
-    common = {"data": asked.data, "rows": asked.rows}
+    common = {"data": asked.data, "rows": asked.rows, "held_out": NUM_HELD_OUT}
     whole = {**common, "side": OURS}
     if asked.ablate:
         sides, chosen = {OURS: whole, **{name: {**whole, "without": name} for name in asked.without}}, {}
@@ -63,7 +63,7 @@ def tuned(side: str, common: Asked) -> Asked:
     kinds: list[Asked] = [dict(kind) for kind in peer.KINDS]
     if side == "trl":  # a packed batch is one or two rows of full length: nothing to accumulate
         kinds += [{"attention": kind["attention"], "packing": True} for kind in kinds[::2]]
-    short = {**common, "rows": min(2 * BATCH_SIZE, common["rows"]), "side": side, "seed": 0}
+    short = {**common, "rows": min(2 * BATCH_SIZE, common["rows"]), "held_out": 2, "side": side, "seed": 0}
     found = fastest(MODULE, [{**short, **kind} for kind in kinds], told=PEERS[side])
     return {**found, **common}
 
@@ -82,7 +82,7 @@ def one(asked: Asked) -> Found:
     from benchmarks._ours import held_out_loss, measured, side
 
     rows = getattr(_work, asked["data"])
-    work = rows(asked["rows"], num_warm=BATCH_SIZE, num_held_out=NUM_HELD_OUT, seed=asked["seed"])
+    work = rows(asked["rows"], num_warm=BATCH_SIZE, num_held_out=asked["held_out"], seed=asked["seed"])
     pace = {"batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": asked["seed"]}
     if asked["side"] == OURS:
         model, learn = side(work, METHOD, epochs=1.0, **pace, **SETTINGS.get(asked.get("without"), {}))

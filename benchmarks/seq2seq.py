@@ -20,8 +20,8 @@ PEER = "Seq2SeqTrainer, tuned"
 
 def main() -> None:
     asked = parser(__doc__, name="seq2seq", rows=512, rounds=3, minutes=8).parse_args()
-    budget, common = Budget(asked.minutes), {"rows": asked.rows}
-    short = {"rows": min(128, asked.rows), "side": "tuned", "seed": 0}
+    budget, common = Budget(asked.minutes), {"rows": asked.rows, "held_out": NUM_HELD_OUT}
+    short = {"rows": min(128, asked.rows), "held_out": 2, "side": "tuned", "seed": 0}
     tuned = {**fastest(MODULE, [{**short, **kind} for kind in peer.KINDS], told=PEER), **common}
     sides = {OURS: {**common, "side": OURS}, "tuned": tuned}
     results = alternate(MODULE, {"marian": sides}, rounds=asked.seeds, budget=budget)
@@ -37,7 +37,7 @@ def one(asked: Asked) -> Found:
     from benchmarks._floor import floor_s
     from benchmarks._ours import held_out_loss, measured, side
 
-    work = _work.translations(asked["rows"], num_warm=BATCH_SIZE, num_held_out=NUM_HELD_OUT, seed=asked["seed"])
+    work = _work.translations(asked["rows"], num_warm=BATCH_SIZE, num_held_out=asked["held_out"], seed=asked["seed"])
     pace = {"batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": asked["seed"]}
     model, learn = side(work, METHOD, epochs=1.0, **pace) if asked["side"] == OURS else _trainer(asked, work, pace)
     found = measured(learn, work)

@@ -26,8 +26,9 @@ def main() -> None:
     arguments.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     arguments.add_argument("--epochs", type=int, default=EPOCHS)
     asked = arguments.parse_args()
-    budget, common = Budget(asked.minutes), {"rows": asked.rows, "epochs": asked.epochs}
-    short = {"rows": min(BATCH_SIZE, asked.rows), "epochs": 1, "side": "tuned", "method": "encoder-only", "seed": 0}
+    budget, common = Budget(asked.minutes), {"rows": asked.rows, "epochs": asked.epochs, "held_out": NUM_HELD_OUT}
+    short = {**common, "rows": min(BATCH_SIZE, asked.rows), "epochs": 1, "held_out": 2, "method": "encoder-only"}
+    short |= {"side": "tuned", "seed": 0}
     tuned = {**fastest(MODULE, [{**short, **kind} for kind in peer.KINDS], told=PEER), **common}
     cases = {
         method: {OURS: {**common, "side": OURS, "method": method}, "tuned": {**tuned, "method": method}}
@@ -50,7 +51,7 @@ def one(asked: Asked) -> Found:
     from benchmarks import _work
     from benchmarks._ours import held_out_loss, measured, side
 
-    work = _work.clips(asked["rows"], num_warm=NUM_WARM, num_held_out=NUM_HELD_OUT, seed=asked["seed"])
+    work = _work.clips(asked["rows"], num_warm=NUM_WARM, num_held_out=asked["held_out"], seed=asked["seed"])
     pace = {"batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": asked["seed"]}
     if asked["side"] == OURS:
         model, learn = side(work, METHODS[asked["method"]], epochs=float(asked["epochs"]), **pace)

@@ -177,8 +177,9 @@ def test_dropout_is_only_for_training() -> None:
     method = Lora(rank=2, dropout=0.9)
     model = learnt("bert", method)
     assert torch.equal(logits(model), logits(learnt("bert", Lora(rank=2))))
-    (_, update), x = updates_of(model)[0], torch.ones(1, 32)
-    assert not torch.equal(update.train()(x), update.eval()(x))
+    (layer, update), x = updates_of(model)[0], torch.ones(1, 32)
+    output = layer.weight.new_zeros(1, len(layer.weight))
+    assert not torch.equal(update.train()(x, output), update.eval()(x, output))
 
 
 def test_pefts_config_holds_no_path_of_this_machine(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tests.models.freezing import (
     cache_of,
     example_batch,
     example_cache,
+    keyed,
     learning,
     made_to_learn,
     result,
@@ -282,7 +283,7 @@ def test_rows_that_lie_flat_are_replayed_too(family: str, parts: tuple[str, ...]
 
 @pytest.mark.parametrize("is_flat", [False, True], ids=["padded", "flat"])
 def test_packed_rows_are_replayed_too(is_flat: bool) -> None:
-    task = CausalLM(max_length=24, packing=True)
+    task = CausalLM(max_length=24, packing=True, add_end=False)
     prepared = task.prepare(Dataset.from_dict({"text": words(30)}), tokenizer(), training=True)
     assert "position_ids" in prepared.column_names
     model = made_to_learn(tiny("llama", head="lm", use_cache=False), "last-1")

@@ -40,9 +40,16 @@ class Update(nn.Module):
         self.B = nn.Parameter(torch.zeros(width_out, rank, device=device))
         self.scale, self.dropout, self.on = scale, dropout, True
 
-    def forward(self, x: Float[Tensor, "*rows width_in"]) -> Float[Tensor, "*rows width_out"]:
+    def forward(
+        self, x: Float[Tensor, "*rows width_in"], output: Float[Tensor, "*rows width_out"]
+    ) -> Float[Tensor, "*rows width_out"]:
+        """The layer's output for `x` with the update in it."""
         x = F.dropout(x, self.dropout, self.training)
-        return F.linear(F.linear(x.to(self.A.dtype), self.A), self.B) * self.scale
+        narrow = F.linear(x.to(self.A.dtype), self.A) * self.scale  # where a product has the fewest numbers
+        if output.dtype != self.B.dtype:
+            return output + F.linear(narrow, self.B).to(output.dtype)
+        rows = torch.addmm(output.flatten(end_dim=-2), narrow.flatten(end_dim=-2), self.B.T)
+        return rows.view_as(output)
 
     def weight(self) -> Float[Tensor, "width_out width_in"]:
         """The update as one matrix."""
@@ -51,7 +58,7 @@ class Update(nn.Module):
 
 def _add_update(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     update = getattr(layer, HELD_AS)
-    return output + update(inputs[0]).to(output.dtype) if update.on else output
+    return update(inputs[0], output) if update.on else output
 
 
 class Lora(Method):
