@@ -207,7 +207,7 @@ def plan_recipe(
     as_json: bool,
 ) -> None:
     """What a recipe will take, on the screen or as JSON."""
-    from luthier.planning.memory import read_amount, read_rate
+    from luthier.planning.amounts import read_amount, read_rate
 
     memory = None if size["memory"] is None else read_amount(size["memory"], where="--memory")
     speed = None if rate is None else read_rate(rate, where="--rate")

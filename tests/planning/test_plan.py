@@ -14,7 +14,7 @@ from luthier.errors import LuthierError, RecipeError
 from luthier.planning import plan as planning
 from luthier.planning import stages
 from luthier.planning.advice import advice
-from luthier.planning.memory import read_amount, read_rate, written
+from luthier.planning.amounts import read_amount, read_rate, written
 from luthier.planning.options import QUANTISED_BITS, Option, options
 from luthier.planning.plan import Room
 from luthier.planning.subject import Subject, ready, subject_of

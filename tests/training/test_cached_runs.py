@@ -12,7 +12,7 @@ from luthier.methods import Method
 from luthier.methods.full import Full
 from luthier.methods.lora import Lora
 from luthier.methods.partial import Partial
-from luthier.models import frozen
+from luthier.models.frozen import cache as frozen
 from luthier.training.course import Material, course
 from tests.tiny import rows
 from tests.training.courses import Record, events, material, run, settings

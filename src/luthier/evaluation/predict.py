@@ -10,10 +10,10 @@ from numpy import ndarray
 from transformers import PreTrainedModel
 
 from luthier.data.batching import Batching
-from luthier.models import frozen
 from luthier.models.arithmetic import computing
 from luthier.models.flat import is_laid
-from luthier.models.frozen_rows import row_keys
+from luthier.models.frozen import cache as frozen
+from luthier.models.frozen.rows import row_keys
 from luthier.models.memory import in_halves
 from luthier.models.processor import Processor
 from luthier.tasks import Prediction, Task

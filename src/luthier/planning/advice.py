@@ -8,7 +8,7 @@ where people begin (https://thinkingmachines.ai/blog/lora/).
 from collections.abc import Sequence
 
 from luthier.component import groups_of
-from luthier.planning.memory import written
+from luthier.planning.amounts import written
 from luthier.planning.options import Option
 
 FEW_ROWS = 1000

@@ -14,7 +14,7 @@ from luthier.models.blank import read_configuration
 from luthier.models.load import Ask
 from luthier.models.place import place_of
 from luthier.planning import stages
-from luthier.planning.memory import written
+from luthier.planning.amounts import written
 from luthier.planning.plan import Room, largest_micro_batch, room_of
 from luthier.planning.subject import Subject, ready, subject_of
 from luthier.recipe import Recipe

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from luthier.models.memory import available
 from luthier.planning import stages
 from luthier.planning.advice import advice
 from luthier.planning.ledger import total
-from luthier.planning.memory import available
 from luthier.planning.options import Option, options, sharded
 from luthier.planning.stages import Stage
 from luthier.planning.subject import Subject, ready

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from luthier.planning.amounts import written
 from luthier.planning.ledger import PARTS
-from luthier.planning.memory import written
 from luthier.planning.plan import Plan
 
 TERA = 1e12

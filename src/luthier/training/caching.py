@@ -11,14 +11,15 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from luthier.models import frozen
 from luthier.models.arithmetic import computing
-from luthier.models.frozen import FrozenCache
-from luthier.models.frozen_key import name_of
-from luthier.models.frozen_points import NotServed
-from luthier.models.frozen_rows import row_keys
-from luthier.models.frozen_store import Disk, Memory, Store, cache_folder, free_memory
-from luthier.models.frozen_trial import tried
+from luthier.models.frozen import cache as frozen
+from luthier.models.frozen.cache import FrozenCache
+from luthier.models.frozen.key import name_of
+from luthier.models.frozen.points import NotServed
+from luthier.models.frozen.rows import row_keys
+from luthier.models.frozen.store import Disk, Memory, Store, cache_folder
+from luthier.models.frozen.trial import tried
+from luthier.models.memory import available
 from luthier.models.processor import Processor
 from luthier.tasks import Batch, Task
 from luthier.training.settings import Training
@@ -118,7 +119,7 @@ def summary(cache: FrozenCache) -> dict[str, Any]:
 def _store(cache: FrozenCache, prepared: Prepared, settings: Training) -> tuple[Store, str]:
     """Where the states go, and that place in words."""
     if settings.cache != "disk":
-        return Memory(_budget(settings, free_memory)), "in memory"
+        return Memory(_budget(settings, lambda: available("cpu") or 0)), "in memory"
     name = name_of(prepared.model, cache.part, prepared.processor, settings.precision)
     folder = cache_folder() / name
     try:

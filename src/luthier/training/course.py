@@ -19,7 +19,7 @@ from luthier.evaluation.score import metrics_of
 from luthier.interrupt import Interrupted, Stop
 from luthier.methods import Method
 from luthier.models.flat import is_laid
-from luthier.models.frozen import FrozenCache
+from luthier.models.frozen.cache import FrozenCache
 from luthier.models.processor import Processor
 from luthier.tasks import Batch, Task
 from luthier.training import snapshot

@@ -15,10 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from luthier.methods import Method
-from luthier.models import frozen
 from luthier.models.arithmetic import Forward, computing
 from luthier.models.checkpointing import checkpointed
 from luthier.models.dropout import fast_dropout
+from luthier.models.frozen import cache as frozen
 from luthier.models.memory import give_back, ran_out
 from luthier.models.offloading import offloaded
 from luthier.tasks import Batch, Task

@@ -2,10 +2,10 @@
 
 import pytest
 
-from luthier.models.frozen_points import NotServed
+from luthier.models.frozen.points import NotServed
 from luthier.tasks.masked_lm import MaskedLM
 from tests.contracts.test_tasks import EXAMPLES
-from tests.models.freezing import cache_for, cache_of, example_cache, learning, made_to_learn, texts
+from tests.models.frozen.freezing import cache_for, cache_of, example_cache, learning, made_to_learn, texts
 from tests.sounds import tiny_speech
 
 

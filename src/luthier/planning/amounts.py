@@ -1,10 +1,6 @@
-"""How much memory there is, and how amounts of it are said and read."""
+"""How amounts of memory and rates of computing are said and read."""
 
-import os
 import re
-from pathlib import Path
-
-import torch
 
 from luthier.errors import RecipeError, did_you_mean
 
@@ -52,39 +48,3 @@ def written(amount: float) -> str:
         if amount >= UNITS[unit]:
             return f"{amount / UNITS[unit]:,.1f} {unit}"
     return f"{amount / UNITS['KB']:,.0f} KB"
-
-
-def available(device: str) -> int | None:
-    """Bytes that a new program may take on a device; None where the system does not tell.
-
-    On a GPU what is free, on a machine what Linux says is available, within the limit of a container.
-    """
-    if device == "cuda":
-        free, _ = torch.cuda.mem_get_info()
-        return int(free)
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return _physical()
-    told = dict(line.split(":", 1) for line in lines if ":" in line)
-    there = int(told["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in told else _physical()
-    limit = _container_room()
-    return there if limit is None or there is None else min(there, limit)
-
-
-def _physical() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
-
-
-def _container_room() -> int | None:
-    """What is left below the limit of a Linux control group, caches of files not counted; None where there is none."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, taken = ((group / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current"))
-        told = dict(line.split(" ", 1) for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-    except OSError:
-        return None
-    return int(limit) - int(taken) + int(told["inactive_file"]) if limit.isdigit() else None

@@ -11,17 +11,17 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from luthier.methods.lora import Lora
-from luthier.models import frozen
 from luthier.models.anatomy import read
 from luthier.models.checkpointing import checkpointed
 from luthier.models.dropout import fast_dropout
 from luthier.models.flat import FIRST_POSITION
 from luthier.models.flat_trial import lay_flat
+from luthier.models.frozen import cache as frozen
 from luthier.tasks.causal_lm import CausalLM
 from luthier.tasks.masked_lm import MaskedLM
 from tests.contracts.examples._example import Example
 from tests.contracts.test_tasks import EXAMPLES
-from tests.models.freezing import (
+from tests.models.frozen.freezing import (
     TASK,
     assert_same,
     cache_for,

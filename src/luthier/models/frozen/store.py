@@ -202,12 +202,3 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
         return Path(named)
     home = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "luthier" / "frozen"
-
-
-def free_memory() -> int:
-    """Bytes of the machine's memory that a program may still take; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)

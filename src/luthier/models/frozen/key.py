@@ -8,7 +8,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from luthier.models.frozen_points import FrozenPart
+from luthier.models.frozen.points import FrozenPart
 from luthier.models.processor import Processor
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from luthier.models.frozen_rows import row_keys
-from luthier.models.frozen_store import ABANDONED_S, Disk, Memory, States, Store, cache_folder
+from luthier.models.frozen.rows import row_keys
+from luthier.models.frozen.store import ABANDONED_S, Disk, Memory, States, Store, cache_folder
 
 MIB = 2**20
 
@@ -75,7 +75,7 @@ def test_two_runs_at_once_both_keep_theirs(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_is_not_believed_and_goes_in_time(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from luthier.models.frozen_store import Disk;"
+        "import sys, time; from pathlib import Path; from luthier.models.frozen.store import Disk;"
         "from tests.models.test_frozen_store import filled, MIB;"
         "filled(Disk(Path(sys.argv[1]), MIB), range(3)); print('written', flush=True); time.sleep(600)"
     )

@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput
 from luthier.errors import ModelError
 from luthier.models.anatomy import Stack, read
 from luthier.models.forward import bodies_of
-from luthier.models.frozen_forwards import HIDDEN, Around, handed_on, nothing_heard, patched, unchanged
+from luthier.models.frozen.forwards import HIDDEN, Around, handed_on, nothing_heard, patched, unchanged
 
 KEPT = ("last_hidden_state", "pooler_output")
 """What a head or a decoder takes of a body's answer."""

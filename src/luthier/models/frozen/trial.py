@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from luthier.models.frozen import FrozenCache
-from luthier.models.frozen_points import NotServed, find
-from luthier.models.frozen_rows import Batch
-from luthier.models.frozen_store import Memory, States
+from luthier.models.frozen.cache import FrozenCache
+from luthier.models.frozen.points import NotServed, find
+from luthier.models.frozen.rows import Batch
+from luthier.models.frozen.store import Memory, States
 from luthier.models.packed import TOLERANCE
 
 NO_BOUND = 2**62
@@ -25,7 +25,7 @@ def tried(
     """The cache of a model's frozen part, tried with two rows, and with the first of them alone; its store holds the
     states of the two.
 
-    `loss` computes a batch within `frozen.around`, `dtype` is that in which states are kept. Raises NotServed where
+    `loss` computes a batch within `cache.around`, `dtype` is that in which states are kept. Raises NotServed where
     there is no frozen part, where a replay changes the loss, or where a row's states depend on the row beside it.
     """
     if getattr(model.config, "feat_extract_norm", None) == "group":

@@ -9,12 +9,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from luthier.methods.partial import Partial
-from luthier.models import frozen
-from luthier.models.frozen import FrozenCache
-from luthier.models.frozen_forwards import resting
-from luthier.models.frozen_rows import row_keys
-from luthier.models.frozen_store import Memory
-from luthier.models.frozen_trial import tried
+from luthier.models.frozen import cache as frozen
+from luthier.models.frozen.cache import FrozenCache
+from luthier.models.frozen.forwards import resting
+from luthier.models.frozen.rows import row_keys
+from luthier.models.frozen.store import Memory
+from luthier.models.frozen.trial import tried
 from luthier.tasks import Batch, Task
 from tests.contracts.examples._example import Example
 from tests.tiny import classification, model_for, rows, tokenizer
