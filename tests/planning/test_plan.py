@@ -95,7 +95,7 @@ def test_a_larger_batch_takes_more_and_the_largest_that_fits_is_found(tmp_path: 
 def test_attention_on_a_gpu_keeps_no_matrix(tmp_path: Path) -> None:
     peaks = []
     for device in ("cpu", "cuda"):
-        extra = (f"training.device={device}", "training.precision=fp32", "training.micro_batch_tokens=null")
+        extra = (f"training.device={device}", "training.precision=bf16", "training.micro_batch_tokens=null")
         with ready(planned(tmp_path, "causal-lm", 128, *extra)) as made:
             peaks.append(stages.training(made).peak)
     assert peaks[1] < peaks[0]

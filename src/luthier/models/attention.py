@@ -141,7 +141,7 @@ def attend(
 ) -> Float[Tensor, "heads tokens width"]:
     """Each row's attention over itself; several heads of a query may share one of a key."""
     if query.device.type == "cpu" or how.dropout or query.dtype not in HALVES:
-        parts = [_attend_run(query, key, value, run, how) for run in rows.runs]
+        parts = [attend_run(query, key, value, run, how) for run in rows.runs]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     from torch.nn.attention.varlen import varlen_attn
 
@@ -153,7 +153,7 @@ def attend(
     return answer.transpose(0, 1)
 
 
-def _attend_run(query: Tensor, key: Tensor, value: Tensor, run: Run, how: How) -> Tensor:
+def attend_run(query: Tensor, key: Tensor, value: Tensor, run: Run, how: How) -> Tensor:
     """Of neighbouring rows: by hand, or, of one that is long, by torch's kernel, which keeps no probabilities."""
     query, key, value = (states[:, run.places] for states in (query, key, value))
     if not run.is_long or how.dropout:

@@ -13,6 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from luthier.models import attention
+from luthier.models.attention import HALVES, How, Run
+from luthier.models.attention import attend_run as by_hand
+
 aten = torch.ops.aten
 
 
@@ -25,7 +29,11 @@ def kernels_of(device: str) -> Iterator[None]:
     if device != "cuda":
         yield
         return
-    with mock.patch.object(F, "scaled_dot_product_attention", _attention), mock.patch.object(F, "dropout", _dropout):
+    with (
+        mock.patch.object(F, "scaled_dot_product_attention", _attention),
+        mock.patch.object(F, "dropout", _dropout),
+        mock.patch.object(attention, "attend_run", _flat_attention),
+    ):
         yield
 
 
@@ -42,6 +50,13 @@ def _attention(
     """Scaled dot-product attention; a mask is read where it lies, and nothing of its size is kept."""
     answer: Tensor = aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
     return answer
+
+
+def _flat_attention(query: Tensor, key: Tensor, value: Tensor, run: Run, how: How) -> Tensor:
+    """Attention of flat rows: torch's varlen kernel, for what it takes."""
+    if how.dropout or query.dtype not in HALVES:
+        return by_hand(query, key, value, run, how)
+    return _attention(query[None], key[None], value[None], is_causal=how.causal, scale=how.scale)[0]
 
 
 def _dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

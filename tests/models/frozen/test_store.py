@@ -76,7 +76,7 @@ def test_two_runs_at_once_both_keep_theirs(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_is_not_believed_and_goes_in_time(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from luthier.models.frozen.store import Disk;"
-        "from tests.models.test_frozen_store import filled, MIB;"
+        "from tests.models.frozen.test_store import filled, MIB;"
         "filled(Disk(Path(sys.argv[1]), MIB), range(3)); print('written', flush=True); time.sleep(600)"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "one")], stdout=subprocess.PIPE, text=True)
