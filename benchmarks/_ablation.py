@@ -33,7 +33,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rows padded, eager attention": {"model": {"attention": "eager"}},
     "rows padded, SDPA": {"model": {"attention": "sdpa"}},
     "rows padded, SDPA, autocast": {"model": {"attention": "sdpa"}},
-    "fp32": {"precision": "fp32"},
+    "frozen weights held in fp32": {"model": {"dtype": "float32"}},
+    "fp32": {"precision": "fp32", "model": {"dtype": "float32"}},
     "each batch in one piece": {"micro_batch_tokens": None},
 }
 """Those that are settings."""

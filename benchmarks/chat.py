@@ -28,6 +28,7 @@ ABLATIONS = (
     "logits in one piece",
     "batches of rows of any length",
     "each batch in one piece",
+    "frozen weights held in fp32",
     "fp32",
 )
 """What may be there instead of an ingredient (see `_ablation.py`)."""
@@ -85,7 +86,9 @@ def one(asked: Asked) -> Found:
     work = rows(asked["rows"], num_warm=BATCH_SIZE, num_held_out=asked["held_out"], seed=asked["seed"])
     pace = {"batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": asked["seed"]}
     if asked["side"] == OURS:
-        model, learn = side(work, METHOD, epochs=1.0, **pace, **SETTINGS.get(asked.get("without"), {}))
+        less = SETTINGS.get(asked.get("without"), {})
+        held = {"dtype": "bfloat16", **less.get("model", {})}  # as the peers hold the frozen base
+        model, learn = side(work, METHOD, epochs=1.0, **{**pace, **less, "model": held})
     else:
         model, learn = {"trainer": _trainer, "trl": _trl}[asked["side"]](asked, work, pace)
     with without(asked.get("without")):

@@ -26,7 +26,7 @@ class Training(Component):
     accumulation: Annotated[int, Field(gt=0)] = 1
     """Least number of micro-batches that one optimiser step is computed in; the gradient stays the same."""
     micro_batch_tokens: Annotated[int, Field(gt=0)] | Literal["auto"] | None = "auto"
-    """Most tokens, padding included, computed at once; auto: 1,024 on a CPU (its caches), else null; null: no bound."""
+    """Most tokens, padding included, computed at once; auto: 2,048 on a CPU (its caches), else null; null: no bound."""
     micro_batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] | None = "auto"
     """Most rows computed at once; auto, null: no bound but micro_batch_tokens. Where memory runs out it is halved."""
     checkpointing: Literal["blocks", "attention", "selective"] | Annotated[int, Field(gt=1)] | None = None
