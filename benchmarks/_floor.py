@@ -19,12 +19,12 @@ from torch.utils.flop_counter import flop_registry
 from transformers import PreTrainedModel
 
 from benchmarks._work import Work
-from luthier.models.device import choose_precision
+from luthier.models.device import choose_precision, micro_batch_tokens
 
 aten = torch.ops.aten
 OPERANDS = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
 """The products, and where their first operand stands."""
-TOKENS_AT_ONCE = 1024
+TOKENS_AT_ONCE = micro_batch_tokens("cpu") or 2048
 """Tokens of a micro-batch on a CPU."""
 NUM_SAMPLED = 24
 """Rows whose products are counted."""

@@ -154,11 +154,11 @@ def test_needed_flops_of_full_fine_tuning_are_three_times_those_of_a_forward_pas
 
 
 def test_a_product_of_more_tokens_has_more_of_them_alone() -> None:
-    weights = {64, 128}
-    assert _floor._at_once((50, 64, 128), weights, 1024 / 50) == (1024, 64, 128)
-    assert _floor._at_once((128, 50, 64), weights, 1024 / 50) == (128, 1024, 64)
-    assert _floor._at_once((15, 64, 128), weights, 1024 / 50) == (256, 64, 128)
-    assert _floor._at_once((4, 50, 16, 50), weights, 1024 / 50) == (4, 50, 16, 50)
+    weights, most = {64, 128}, _floor.TOKENS_AT_ONCE
+    assert _floor._at_once((50, 64, 128), weights, most / 50) == (most, 64, 128)
+    assert _floor._at_once((128, 50, 64), weights, most / 50) == (128, most, 64)
+    assert _floor._at_once((15, 64, 128), weights, most / 50) == (most // 4, 64, 128)
+    assert _floor._at_once((4, 50, 16, 50), weights, most / 50) == (4, 50, 16, 50)
 
 
 def test_a_measured_rate_is_that_of_a_product() -> None:
