@@ -231,7 +231,7 @@ def test_memory_that_ran_out_is_one_message(tmp_path: Path, monkeypatch: pytest.
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr("luthier.training.loop._backward", hungry)
-    with pytest.raises(TrainingError, match=r"memory.*training\.accumulation.*method"):
+    with pytest.raises(TrainingError, match=r"memory.*training\.checkpointing.*method"):
         list(follow(recipes.read(write_recipe(tmp_path, steps=2))))
 
 

@@ -121,8 +121,9 @@ def _told(run: Run) -> Iterator[None]:
         raise RunError(f"{what}; what is whole stays: mend it and say luthier resume {run.folder}") from error
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrainingError(
-            f"out of memory: {str(error).splitlines()[0] if str(error) else 'the system refused'}; try a larger "
-            "training.accumulation, a smaller task.max_length, or a method that learns less, as method=lora"
+            f"out of memory: {str(error).splitlines()[0] if str(error) else 'the system refused'}; not even one row "
+            "fits. Try training.checkpointing=blocks, a smaller task.max_length, or a method that learns less, as "
+            "method=lora; luthier plan says what each would take"
         ) from error
 
 

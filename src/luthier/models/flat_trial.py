@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from luthier.models import flat, forward
-from luthier.models.packed import resting
+from luthier.models.resting import resting
 
 LENGTHS = (9, 5, 7)
 """Tokens of the random rows that a model is tried with."""
@@ -41,7 +41,7 @@ def _is_same(model: PreTrainedModel, first: int) -> bool:
     num_words = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     ids = torch.randint(3, num_words, (len(LENGTHS), max(LENGTHS)), generator=torch.Generator().manual_seed(0))
     mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
-    with resting(model), _first_position(model, None):
+    with resting(model.modules()), _first_position(model, None):
         padded = _told(model, ids, mask)
         try:
             with _first_position(model, first):

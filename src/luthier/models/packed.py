@@ -5,8 +5,7 @@ keeps no cache: with either, they see each other and nothing is said. Some famil
 says who does; the model itself is tried.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from luthier.errors import ModelError
+from luthier.models.resting import resting
 
 Examples = Sequence[Sequence[int] | Int[ndarray, " tokens"]]
 """Token ids of each."""
@@ -55,7 +55,7 @@ def can_pack(model: PreTrainedModel) -> bool:
     random, embeddings = np.random.default_rng(0), cast(nn.Embedding, model.get_input_embeddings())
     examples = [random.integers(embeddings.num_embeddings, size=length) for length in PROBED]
     tolerance = TOLERANCE.get(model.dtype, TOLERANCE[torch.float32])
-    with resting(model):
+    with resting(model.modules()):
         try:
             return _see_nothing_before(model, examples) and _difference(model, examples) <= tolerance
         except TypeError:  # it takes no positions
@@ -96,15 +96,3 @@ def _logits(model: PreTrainedModel, examples: Examples) -> Float[Tensor, "seq vo
     inputs = {name: torch.from_numpy(ids)[None].to(model.device) for name, ids in packed_inputs(examples).items()}
     logits: Tensor = model(**inputs, use_cache=False).logits[0]
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-@contextmanager
-def resting(model: PreTrainedModel) -> Iterator[None]:
-    """No dropout within it; afterwards each module is in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

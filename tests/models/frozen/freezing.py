@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 from luthier.methods.partial import Partial
 from luthier.models.frozen import cache as frozen
 from luthier.models.frozen.cache import FrozenCache
-from luthier.models.frozen.forwards import resting
 from luthier.models.frozen.rows import row_keys
 from luthier.models.frozen.store import Memory
 from luthier.models.frozen.trial import tried
+from luthier.models.resting import resting
 from luthier.tasks import Batch, Task
 from tests.contracts.examples._example import Example
 from tests.tiny import classification, model_for, rows, tokenizer

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from luthier.models.frozen.forwards import HIDDEN, Around, hand_on, patched, resting
+from luthier.models.frozen.forwards import HIDDEN, Around, hand_on, patched
 from luthier.models.frozen.points import FrozenPart, Point
 from luthier.models.frozen.rows import Batch, Form, Laid, Places
 from luthier.models.frozen.store import Store
+from luthier.models.resting import resting
 
 HELD_AS = "frozen_states"
 """The attribute under which a model has its cache."""

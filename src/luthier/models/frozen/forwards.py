@@ -1,7 +1,7 @@
 """Forwards that modules have for a while: the frozen part's, where its states are known or are to be noted."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
@@ -14,19 +14,6 @@ Around = Callable[[Callable[..., Any]], Callable[..., Any]]
 """What makes a forward of a forward."""
 HIDDEN = "hidden_states"
 """What blocks call the states that they are given."""
-
-
-@contextmanager
-def resting(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Within it these modules, and none below them that is not among them, are in eval mode."""
-    modes = [(module, module.training) for module in modules]
-    for module in modules:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

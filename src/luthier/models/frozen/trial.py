@@ -1,11 +1,10 @@
 """Tries a model before its frozen states are kept: what is replayed must be what was computed, whatever the family."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from luthier.models.frozen.cache import FrozenCache
@@ -13,6 +12,7 @@ from luthier.models.frozen.points import NotServed, find
 from luthier.models.frozen.rows import Batch
 from luthier.models.frozen.store import Memory, States
 from luthier.models.packed import TOLERANCE
+from luthier.models.resting import resting
 
 NO_BOUND = 2**62
 
@@ -30,7 +30,7 @@ def tried(
     """
     if getattr(model.config, "feat_extract_norm", None) == "group":
         raise NotServed("its group norm over time lets padding change what is computed for a row")
-    with _in_eval_mode(model):
+    with resting(model.modules()):
         cache = FrozenCache(model, find(model, lambda: loss(pair)), Memory(NO_BOUND), dtype)
         cache.open()
         try:
@@ -76,14 +76,3 @@ def _agree(found: States, expected: States, tolerance: float) -> bool:
 
 def _tolerance(cache: FrozenCache) -> float:
     return max(TOLERANCE.get(dtype, TOLERANCE[torch.float32]) for dtype in cache.dtypes)
-
-
-@contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
