@@ -95,7 +95,8 @@ def shifted(targets: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
 def generate(model: PreTrainedModel, inputs: dict[str, Tensor], generation: Generation, **more: Any) -> Tensor:
     """Token ids that `model.generate` gives for padded inputs, (batch, seq); its cache is on unless `more` says no."""
     arguments = {"pad_token_id": model.config.pad_token_id, "use_cache": True, **generation.arguments(), **more}
-    write: Any = model.generate
+    write: Any = model.generate  # it calls an encoder by itself, which hears sound in its own arithmetic alone
+    inputs = {name: value.to(model.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
     with quiet():
         written: Tensor = write(**inputs, **arguments)
     return written
