@@ -134,7 +134,7 @@ def test_files_of_a_group_are_its_kinds() -> None:
 def test_an_unknown_kind_is_told_with_the_near_one_or_with_all() -> None:
     with pytest.raises(PydanticCustomError, match=r"no schedule is called linaer; did you mean linear\?"):
         find("schedules", "linaer")
-    with pytest.raises(PydanticCustomError, match="no optimizer is called xyz; known: adafactor, adamw, .*, sgd"):
+    with pytest.raises(PydanticCustomError, match=r"no optimizer is called xyz; known: adafactor, adamw, .*, sgd"):
         find("optimizers", "xyz")
 
 
