@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from luthier.models.arithmetic import computing
+from luthier.tasks._language import Generation, generate
 from tests.tiny import batch, classification, model_for, rows, tiny
 
 
@@ -85,3 +86,11 @@ def test_a_copy_made_in_an_evaluation_serves_training() -> None:
     with computing(model, "bf16"):
         task.loss(model, given).total.sum().backward()
     assert model.classifier.weight.grad is not None
+
+
+def test_sound_is_heard_while_a_transcript_is_written() -> None:
+    model = tiny("whisper", head="lm")
+    sound = torch.randn(2, model.config.num_mel_bins, 2 * model.config.max_source_positions)
+    with computing(model, "bf16"):
+        written = generate(model, {"input_features": sound}, Generation(max_new_tokens=3))
+    assert len(written) == 2

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from luthier.models import attention
 from luthier.models.attention import How, Rows, attend
 
-LENGTHS = (7, 3, 8, 8, 1, 5)
+LENGTHS = (7, 3, 0, 8, 8, 1, 5)
+"""Of rows; a text may have no token at all."""
 WIDTH = 4
 
 
@@ -20,7 +21,8 @@ def states(num_heads: int, seed: int) -> torch.Tensor:
 
 def one_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: How) -> torch.Tensor:
     answers = []
-    for q, k, v in zip(*(each.split(LENGTHS, dim=1) for each in (query, key, value)), strict=True):
+    lengths = [length for length in LENGTHS if length]
+    for q, k, v in zip(*(each.split(lengths, dim=1) for each in (query, key, value)), strict=True):
         steps = torch.arange(q.shape[1])
         apart = steps[:, None] - steps
         seen = torch.ones_like(apart, dtype=torch.bool)

@@ -72,7 +72,7 @@ class Rows:
     """Rows that lie one after the other, and how attention takes them."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
-        self.lengths = tuple(lengths)
+        self.lengths = tuple(length for length in lengths if length)  # an empty text may have no token
 
     @cached_property
     def runs(self) -> "list[Run]":

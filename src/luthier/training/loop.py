@@ -18,6 +18,7 @@ from luthier.methods import Method
 from luthier.models.arithmetic import Forward, computing
 from luthier.models.checkpointing import checkpointed
 from luthier.models.dropout import fast_dropout
+from luthier.models.flat import is_laid
 from luthier.models.frozen import cache as frozen
 from luthier.models.memory import give_back, ran_out
 from luthier.models.offloading import offloaded
@@ -108,7 +109,7 @@ def train(
             state.step += 1
             state.num_rows += sum(batch.num_rows for batch in micro_batches)
             state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
-            state.num_padding += sum(batch.num_padding for batch in micro_batches)
+            state.num_padding += 0 if is_laid(model) else sum(batch.num_padding for batch in micro_batches)
             yield Step(state.step, total / count, grad_norm, is_finite, learning_rate)
             if state.step >= state.num_steps:
                 return
