@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 from luthier.errors import LuthierError, TrainingError
 from luthier.groundwork import Rows
 from luthier.models.blank import read_configuration
+from luthier.models.device import micro_batch_tokens
 from luthier.models.load import Ask
 from luthier.models.place import place_of
 from luthier.planning import stages
@@ -65,8 +66,10 @@ def rough(recipe: Recipe, rows: Rows, settings: PreTrainedConfig) -> int | None:
     known = [getattr(rows.task, name, None) for name in ("max_length", "max_source_length")]
     length = next((each for each in known if isinstance(each, int)), 1024)
     at_once = training.batch_size * length
-    if rows.device == "cpu" and training.micro_batch_tokens == "auto":
-        at_once = min(at_once, max(length, 1024))
+    bound = training.micro_batch_tokens
+    bound = micro_batch_tokens(rows.device) if bound == "auto" else bound
+    if bound is not None:
+        at_once = min(at_once, max(length, bound))
     layers, width = getattr(settings, "num_hidden_layers", 48), getattr(settings, "hidden_size", 2048)
     heads, words = getattr(settings, "num_attention_heads", 16), getattr(settings, "vocab_size", 100_000)
     of_token = layers * (BYTES_A_WIDTH * width + BYTES_A_PAIR * heads * length) + BYTES_A_WORD * words

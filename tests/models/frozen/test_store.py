@@ -95,6 +95,17 @@ def test_what_a_killed_run_left_is_not_believed_and_goes_in_time(tmp_path: Path)
     assert not left[0].exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("rows.json", b"{no json"), ("rows.json", b"[]"), ("states.bin", b"cut")]
+)
+def test_a_damaged_volume_is_as_if_it_had_never_been(tmp_path: Path, name: str, content: bytes) -> None:
+    filled(Disk(tmp_path / "one", MIB), range(3)).close()
+    (file,) = tmp_path.glob(f"one/*/{name}")
+    file.write_bytes(content)
+    store = filled(Disk(tmp_path / "one", MIB), range(3))
+    assert_holds(store, range(3))
+
+
 def test_what_was_used_the_longest_ago_makes_room(tmp_path: Path) -> None:
     size = sum(each.nbytes for number in range(9) for each in states(number))
     for age, name in enumerate(("new", "old", "oldest")):

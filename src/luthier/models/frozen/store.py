@@ -132,7 +132,8 @@ class Disk(Store):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / USED).touch()
         _tidy(folder)
-        self._volumes = [_opened(path.parent) for path in folder.glob(f"[!.]*/{INDEX}")]
+        found = [_opened(path.parent) for path in folder.glob(f"[!.]*/{INDEX}")]
+        self._volumes = [volume for volume in found if volume is not None]
         self._new: _Volume | None = None
         make_room(folder.parent, budget_bytes, keep=folder)
         self.num_bytes = sum(volume.size for volume in self._volumes)
@@ -174,9 +175,15 @@ class Disk(Store):
         make_room(self._folder.parent, self.budget_bytes, keep=self._folder)
 
 
-def _opened(folder: Path) -> _Volume:
-    content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    return _Volume((folder / DATA).open("rb"), content["rows"], content["size"])
+def _opened(folder: Path) -> _Volume | None:
+    """A volume that is there; None where it is damaged: its rows are computed, as if it had never been."""
+    try:
+        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        rows, size = content["rows"], content["size"]
+        is_whole = (folder / DATA).stat().st_size == size
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _Volume((folder / DATA).open("rb"), rows, size) if is_whole else None
 
 
 def _tidy(folder: Path) -> None:
