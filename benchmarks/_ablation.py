@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from luthier.data import batching
-from luthier.models import attention, vocabulary
+from luthier.models import attention, heap, vocabulary
 from luthier.training import loop
 
 
@@ -26,6 +26,8 @@ LEFT_OUT: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "each row's attention by itself": lambda: mock.patch.object(attention, "LIKE", 0.0),
     "rows padded, SDPA, autocast": lambda: mock.patch.object(loop, "computing", _autocast),
     "logits in one piece": lambda: mock.patch.object(vocabulary, "CPU_CHUNK_BYTES", 2**40),
+    "norms operation by operation": lambda: mock.patch.object(loop, "fused", nullcontext),
+    "freed memory given back at once": lambda: mock.patch.object(heap, "keep", return_value=None),
     "batches of rows of any length": lambda: mock.patch.object(batching, "WINDOW_BATCHES", 1),
 }
 """By what is there instead."""

@@ -20,8 +20,10 @@ from benchmarks._ours import build
 from benchmarks._work import Work
 from luthier.groundwork import Built
 from luthier.methods import Method
+from luthier.methods._low_rank import Update
+from luthier.methods._parts import parts_of
 from luthier.methods.full import Full
-from luthier.methods.lora import Lora, updates_of
+from luthier.methods.lora import Lora
 from luthier.methods.partial import Partial
 from luthier.models.load import GPU_ATTENTION
 from luthier.training.checkpoints import Checkpoints
@@ -133,7 +135,7 @@ def _reference(folder: str) -> Answer:
     gradients = {name: p.grad for name, p in model.named_parameters()}
     built = build(work, Lora(), model={"dtype": "float32"}, device="cpu", batch_size=1, steps=1, learning_rate=1.0)
     names = {module: name for name, module in built.model.named_modules()}
-    for layer, update in updates_of(built.model):  # W + scale B A, where B is zero
+    for layer, update in parts_of(built.model, Update):  # W + scale B A, where B is zero
         name = names[layer]
         gradients[f"{name}.lora.A"] = torch.zeros_like(update.A)
         gradients[f"{name}.lora.B"] = update.scale * gradients[f"{name}.weight"] @ update.A.detach().T.cpu()

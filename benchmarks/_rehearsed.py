@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks._allocator import measured_peak
 from luthier import recipe as recipes
-from luthier.groundwork import make_ready
+from luthier.groundwork import make_ready, settled
 from luthier.models.architecture import auto_class
 from luthier.models.flat_trial import lay_flat
 from luthier.models.load import Ask, attention
+from luthier.models.quantise import quantise
 from luthier.planning import stages
 from luthier.planning.subject import Subject, ready, subject_of
 from luthier.recipe import Recipe
@@ -22,7 +25,7 @@ from luthier.training.portions import portions
 
 NUM_STEPS = 2
 TASKS = {"bert": "text-classification", "llama": "causal-lm", "t5": "seq2seq"}
-METHODS = {"full": "full", "lora": "lora", "last-1": "{kind: partial, train: [last-1, head]}"}
+METHODS = {"full": "full", "lora": "lora", "qlora": "lora", "last-1": "{kind: partial, train: [last-1, head]}"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def cases() -> Iterator[Case]:
         yield Case(family, "lora", "blocks")
         yield Case(family, "lora", None, 2)
         yield Case(family, "last-1")
+        yield Case(family, "qlora", None, 1, "bf16")
 
 
 def configuration(family: str, *, layers: int, width: int, words: int) -> dict[str, Any]:
@@ -72,6 +76,7 @@ def subject(case: Case, folder: Path, size: dict[str, Any], *, length: int, batc
         *("training.micro_batch_tokens=null", "training.device=cpu", f"training.steps={NUM_STEPS}"),
     ]
     asked = [f"model={folder}", "data.train=none", f"task={TASKS[case.family]}", f"method={METHODS[case.method]}"]
+    asked += ["model.quantize=nf4"] if case.method == "qlora" else []
     return subject_of(recipes.parse("", [*asked, *training]), length=length)
 
 
@@ -85,12 +90,14 @@ def predicted(planned: Subject) -> tuple[stages.Stage, float]:
 
 def measured(planned: Subject) -> int:
     """Bytes that two real steps take, on a model of random weights that is built like the planned one."""
-    recipe: Recipe = planned.recipe
+    recipe: Recipe = settled(planned.recipe, "cpu")
     rows, processor, ask = planned.rows, planned.processor, Ask.of(planned.rows.task)
     settings = planned.settings
     settings._attn_implementation = attention(recipe.model.attention, "cpu")
     chosen: Any = auto_class(ask.auto_model, settings)
-    model = chosen.from_config(settings)
+    model = chosen.from_config(settings, dtype=torch.bfloat16 if recipe.model.dtype == "bfloat16" else torch.float32)
+    if recipe.model.quantize != "none":
+        quantise(model, recipe.model.quantize, device="cpu")
     model.config.pad_token_id, model.config.use_cache = processor.pad_token_id, False
     resolved = make_ready(recipe, rows, model, processor)
     lay_flat(model)

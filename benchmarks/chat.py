@@ -26,6 +26,8 @@ ABLATIONS = (
     "each row's attention by itself",
     "rows padded, SDPA, autocast",
     "logits in one piece",
+    "norms operation by operation",
+    "freed memory given back at once",
     "batches of rows of any length",
     "each batch in one piece",
     "frozen weights held in fp32",

@@ -119,11 +119,12 @@ def test_a_kind_of_ours_cannot_be_taken_by_a_plug_in(plugin: Path) -> None:
 
 
 def test_files_of_a_group_are_its_kinds() -> None:
-    assert names("methods") == ("full", "lora", "partial")
+    assert names("methods") == ("adapter", "full", "ia3", "lora", "partial", "prefix", "prompt", "setfit")
     understanding = (
         "masked-lm",
         "multiple-choice",
         "question-answering",
+        "sentence-similarity",
         "text-classification",
         "token-classification",
     )
@@ -172,7 +173,9 @@ def test_the_public_api_is_what_it_says() -> None:
         "LuthierError",
         "Recipe",
         "Run",
+        "attach",
         "load",
+        "share",
         "train",
         "tune",
     ]

@@ -122,17 +122,23 @@ def test_all_mistakes_are_told_at_once_each_with_its_line() -> None:
     ("text", "expected"),
     [
         (LEAST + "method: {kind: lorra}\n", "r.yaml:4: method: no method is called lorra; did you mean lora?"),
-        (LEAST + "method: {kind: qlora}\n", "r.yaml:4: method: qlora is lora over a quantised base here"),
-        (LEAST + "method: qlora\n", "r.yaml:4: method: qlora is lora over a quantised base here"),
+        (
+            LEAST + "method: {kind: qlora}\n",
+            "qlora is kind: lora over a quantised base here: method=lora model.quantize=nf4",
+        ),
+        (LEAST + "method: qlora\n", "r.yaml:4: method: qlora is kind: lora over a quantised base here"),
         (LEAST + "method: {kind: freeze}\n", "freeze is kind: partial here, as in {kind: partial, train: last-2}"),
-        (LEAST + "load_in_4bit: true\n", "r.yaml:4: load_in_4bit: a quantised base is not here yet"),
+        (
+            LEAST + "load_in_4bit: true\n",
+            "r.yaml:4: load_in_4bit: is another tool's name; here it is model.quantize=nf4",
+        ),
         (LEAST + "resume_from_checkpoint: x\n", "is a command here: luthier resume RUN"),
         (LEAST + "epochs: 3\n", "r.yaml:4: epochs: is not a setting of a recipe; write training.epochs"),
         (LEAST + "training: {rank: 3}\nmethod: lora\n", "is not a setting of training; write method.rank"),
         (LEAST + "training: {max_length: 64}\n", "is not a setting of training; write task.max_length"),
-        (LEAST + "method: xyz\n", "r.yaml:4: method: no method is called xyz; known: full, lora, partial"),
-        (LEAST + "method: {rank: 3}\n", "r.yaml:4: method: a method says its kind, as in {kind: full}"),
-        (LEAST + "method: [lora]\n", "r.yaml:4: method: a method says its kind, as in {kind: full}"),
+        (LEAST + "method: xyz\n", f"r.yaml:4: method: no method is called xyz; known: {', '.join(names('methods'))}"),
+        (LEAST + "method: {rank: 3}\n", "r.yaml:4: method: a method says its kind, as in {kind: adapter}"),
+        (LEAST + "method: [lora]\n", "r.yaml:4: method: a method says its kind, as in {kind: adapter}"),
         (LEAST + "1: 2\n", "r.yaml:4: 1: keys should be strings, not 1"),
         (LEAST + "training: 5\n", "r.yaml:4: training: should be a valid mapping, not 5"),
         (LEAST + "training:\n", "r.yaml:4: training: should be a valid mapping, not null"),
@@ -179,10 +185,14 @@ def test_yaml_runs_no_code(tmp_path: Path) -> None:
 
 
 def homes(setting: str) -> Iterator[Any]:
-    """The fields that a name of ours stands for, in recipes with LoRA, one of each task."""
+    """The fields that a name of ours stands for, in recipes of each task and of each method."""
     *parents, last = setting.partition("=")[0].split(".")
-    for kind in names("tasks"):
-        part: Any = parse(LEAST.replace("text-classification", kind) + "method: lora\n")
+    pairs = [
+        *((kind, "lora") for kind in names("tasks")),
+        *(("text-classification", kind) for kind in names("methods")),
+    ]
+    for task, method in pairs:
+        part: Any = parse(LEAST.replace("text-classification", task) + f"method: {method}\n")
         for parent in parents:
             part = getattr(part, parent, None)
         if part is not None and last in type(part).model_fields:

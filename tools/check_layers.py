@@ -12,9 +12,10 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 TOP_TO_BOTTOM = """
-luthier __main__ cli commands api merging searching pipeline planning report doctor chatting checking groundwork
-export resume environment claim run recipe_schema recipe choosing recipe_yaml recipe_errors other_names training
-evaluation methods tasks models data component interrupt files extras errors"""
+luthier __main__ cli few_commands commands api merging searching comparing curves several pipeline planning report
+doctor chatting checking suggesting groundwork probing export resume environment claim sharing run adapters
+recipe_schema recipe choosing recipe_yaml recipe_errors other_names training evaluation methods tasks models data
+component interrupt files extras errors"""
 LAYERS = TOP_TO_BOTTOM.split()
 KINDS = ("methods", "tasks", "evaluation.metrics", "training.optimizers", "training.schedules")
 STARTS_FAST, SLOW = ("cli", "recipe", "recipe_yaml", "recipe_errors", "component", "errors"), ("torch", "transformers")

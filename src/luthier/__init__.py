@@ -7,22 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from luthier.adapters import attach
     from luthier.api import load, train, tune
     from luthier.errors import LuthierError
     from luthier.recipe import Recipe
     from luthier.run import Run
+    from luthier.sharing import share
 
 _HOMES = {
     "LuthierError": "luthier.errors",
     "Recipe": "luthier.recipe",
     "Run": "luthier.run",
+    "attach": "luthier.adapters",
     "load": "luthier.api",
+    "share": "luthier.sharing",
     "train": "luthier.api",
     "tune": "luthier.api",
 }
 
 __version__ = "0.1.0"
-__all__ = ["LuthierError", "Recipe", "Run", "load", "train", "tune"]
+__all__ = ["LuthierError", "Recipe", "Run", "attach", "load", "share", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,12 +15,12 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from luthier.component import Component
-from luthier.data.batching import Batching
 from luthier.data.splits import Splits
 from luthier.groundwork import Built, build, read_rows
 from luthier.models.processor import Processor
 from luthier.recipe import Recipe
 from luthier.tasks import Task
+from luthier.training.order import Order
 
 NUM_EXAMPLES = 3
 WITHOUT_LIMIT = 2**30
@@ -93,6 +93,7 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
     whole = {name: _whole(task, rows, prepared[name], processor) for name, rows in named.items()}
     limit = getattr(task, "max_length", WITHOUT_LIMIT)
     labels = {name: counts for name, rows in prepared.items() if (counts := task.tally(rows))}
+    order = Order.of(resolved.method.stage(task), prepared["train"], resolved.training)
     numbers = {name: _spread(rows["target"][:]) for name, rows in prepared.items() if not labels and _is_number(rows)}
     return Checked(
         recipe=resolved,
@@ -108,7 +109,7 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
         labels=labels,
         numbers=numbers,
         lengths={name: _lengths(whole[name], rows, limit) for name, rows in prepared.items()},
-        steps_per_epoch=_steps(prepared["train"]["length"][:], resolved),
+        steps_per_epoch=len(order.batching.epoch(0)),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         learning=_learning(model),
         examples=tuple(_examples(task, splits.train, processor)),
@@ -116,8 +117,9 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
 
 
 def _is_number(rows: Dataset) -> bool:
-    """Whether a row's target is a single number."""
-    return "target" in rows.column_names and np.ndim(rows[0]["target"]) == 0
+    """Whether a row's target is a single number, and no label's."""
+    target = np.asarray(rows[0]["target"] if "target" in rows.column_names else ())
+    return target.ndim == 0 and target.dtype.kind == "f"
 
 
 def _spread(targets: Any) -> tuple[float, float, float]:
@@ -129,7 +131,10 @@ def _whole(task: Task, rows: Dataset, prepared: Dataset, processor: Processor) -
     """Tokens of each row before any is cut, where the task's limit can be lifted."""
     if not hasattr(task, "max_length"):
         return prepared["length"][:]
-    return task.model_copy(update={"max_length": WITHOUT_LIMIT}).prepare(rows, processor)["length"][:]
+    whole = task.model_copy(update={"max_length": WITHOUT_LIMIT}).prepare(rows, processor)
+    if "sizes" not in whole.column_names:
+        return whole["length"][:]
+    return np.array([max(each) for each in whole["sizes"]])  # the limit is that of each text
 
 
 def _lengths(tokens: Any, prepared: Dataset, limit: int) -> Lengths:
@@ -137,11 +142,6 @@ def _lengths(tokens: Any, prepared: Dataset, limit: int) -> Lengths:
     longer = float(np.mean(tokens > limit)) if limit < WITHOUT_LIMIT else None
     cut = float(np.mean(prepared["cut"][:])) if "cut" in prepared.column_names else 0.0
     return Lengths(median, most, int(np.max(tokens)), longer, cut)
-
-
-def _steps(lengths: Any, recipe: Recipe) -> int:
-    settings = recipe.training
-    return len(Batching(lengths, settings.batch_size, settings.batch_tokens, settings.seed).epoch(0))
 
 
 def _settled(asked: Component, resolved: Component, place: str = "") -> Iterator[tuple[str, Any]]:

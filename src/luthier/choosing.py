@@ -33,12 +33,13 @@ def choose_task(model: ModelSource, data: DataSource) -> Choice:
     found, built = _columns(data), architecture_of(model)
     read_by: dict[str, list[str]] = {}
     for kind in names("tasks"):
-        task = find("tasks", kind)
-        assert issubclass(task, Task)
+        task = _task(kind)
         if built in task.architectures and (columns := _most(task().layouts(), found, data)):
             read_by[kind] = columns
     most = max(map(len, read_by.values()), default=0)
     best = {kind: columns for kind, columns in read_by.items() if len(columns) == most}
+    first = {kind: columns for kind, columns in best.items() if not _task(kind).chosen_last}
+    best = first or best
     given = f"the columns {', '.join(found)} and a model built as {built}"
     if not best:
         raise RecipeError(f"task: auto finds no task for {given}; say which: {', '.join(names('tasks'))}")
@@ -46,6 +47,12 @@ def choose_task(model: ModelSource, data: DataSource) -> Choice:
         raise RecipeError(f"task: auto cannot choose between {' and '.join(best)} for {given}; say which one")
     (kind, columns), *_ = best.items()
     return Choice(kind, f"task: {kind}, as it reads {', '.join(columns)} and suits a model built as {built}")
+
+
+def _task(kind: str) -> type[Task]:
+    task = find("tasks", kind)
+    assert issubclass(task, Task)
+    return task
 
 
 def _columns(data: DataSource) -> list[str]:

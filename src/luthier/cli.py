@@ -61,6 +61,50 @@ def train(
 
 
 @app.command()
+def compare(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe; not needed with --model and --data.")] = None,
+    overrides: Overrides = None,
+    model: Model = None,
+    data: Data = None,
+    task: Task = None,
+    output: Output = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Training time of each; none: the recipe's steps.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a comparison that is there.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with the comparison that is there.")] = False,
+) -> None:
+    """Fine-tune under several methods and put them side by side: which one for these rows?"""
+    from luthier.commands import compare_recipe
+
+    options = {"model.name": model, "data.train": data, "task": task, "output": output}
+    compare_recipe(recipe, overrides or [], options, seconds=seconds, overwrite=overwrite, resume=resume)
+
+
+@app.command()
+def curve(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe; not needed with --model and --data.")] = None,
+    overrides: Overrides = None,
+    model: Model = None,
+    data: Data = None,
+    task: Task = None,
+    method: Method = None,
+    output: Output = None,
+    sizes: Annotated[str | None, typer.Option(help="Rows of each label, as 2,4,8; none: what suits the rows.")] = None,
+    splits: Annotated[int, typer.Option(min=1, help="Runs of each size, each with rows of its own.")] = 5,
+    keep_models: Annotated[bool, typer.Option(help="Keep each run's weights once it is judged.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a curve that is there.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with the curve that is there.")] = False,
+) -> None:
+    """Score a classification against examples per class: what would more of them buy?"""
+    from luthier.few_commands import curve_recipe
+
+    options = {"model.name": model, "data.train": data, "task": task, "method": method, "output": output}
+    how = {"overwrite": overwrite, "resume": resume, "keep_models": keep_models}
+    curve_recipe(recipe, overrides or [], options, sizes, splits=splits, **how)
+
+
+@app.command()
 def resume(
     run: Folder,
     overrides: Overrides = None,
@@ -97,6 +141,20 @@ def predict(
     from luthier.commands import predict_with_run
 
     predict_with_run(run, texts or [], file, output, device, losses=losses)
+
+
+@app.command()
+def suggest(
+    run: Folder,
+    file: Annotated[str, typer.Option(help="Rows without labels: CSV, TSV, JSONL ...")],
+    number: Annotated[int, typer.Option(min=1, help="How many rows.")] = 20,
+    output: Annotated[Path | None, typer.Option(help="File to fill in: .csv or .jsonl; else the screen.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Choose the rows that are most worth labelling: the model is unsure of them, and they differ."""
+    from luthier.few_commands import suggest_rows
+
+    suggest_rows(run, file, number, output, device)
 
 
 @app.command()

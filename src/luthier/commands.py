@@ -23,6 +23,30 @@ def train_recipe(
     _follow(chosen_recipe(recipe, overrides, options), overwrite=overwrite, resume=resume)
 
 
+def compare_recipe(
+    recipe: str | None,
+    overrides: Sequence[str],
+    options: Mapping[str, str | None],
+    *,
+    seconds: float | None,
+    overwrite: bool,
+    resume: bool,
+) -> None:
+    """Run a recipe's variants one after the other, and say which is best."""
+    if overwrite and resume:
+        raise RecipeError("compare: --overwrite begins anew and --resume goes on; say one of them")
+    chosen = chosen_recipe(recipe, overrides, options)
+    from rich.console import Console
+
+    from luthier.comparing.compare import PAGE, compare
+    from luthier.comparing.shown import show
+
+    console = Console(highlight=False, soft_wrap=True)
+    for record in compare(chosen, seconds=seconds, overwrite=overwrite, resume=resume):
+        show(record, console)
+    console.print(f"\n[bold]page[/]      {Path(chosen.output) / PAGE}")
+
+
 def resume_run(folder: str, overrides: Sequence[str], *, accept_changes: bool) -> None:
     """Go on with a run, from the recipe in its folder."""
     from luthier import recipe as recipes
@@ -120,16 +144,21 @@ def predict_with_run(
     elif output.suffix == ".jsonl":
         output.write_text("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
     else:
-        _write_csv(output, rows, answers)
+        write_csv(output, _side_by_side(rows, answers))
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> None:
-    """Rows and answers side by side; scores get a column each."""
+def _side_by_side(rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows and answers as one table; scores get a column each."""
     table = []
     for row, answer in zip(rows, answers, strict=True):
         scores = {f"score of {label}": score for label, score in answer.get("scores", {}).items()}
         plain = {key: value for key, value in answer.items() if key != "scores"}
         table.append({**row, **plain, **scores})
+    return table
+
+
+def write_csv(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
+    """A table of at least one row."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()

@@ -7,8 +7,8 @@ is asked for, and only then. Other packages add kinds through the entry-point gr
 """
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -61,6 +61,17 @@ class Facts:
     model: Any = None
     processor: Any = None
     """The model, and its tokenizer or processor; None before they are loaded."""
+    couples_rows: bool = False
+    """Whether the loss couples the rows of a batch, so that a micro-batch costs a forward pass more."""
+    num_steps: int | None = None
+    """The steps that the method advises; None where the usual number of epochs serves."""
+    num_epochs: float = 0.0
+    """Epochs of the run, as far as is known before rows are made into batches; 0 where it is not."""
+    probe: Callable[[], None] | None = None
+    """Computes into the model's parameters the gradient of the loss on a few batches of training rows; None where
+    there are no weights or no rows. Whoever gives the facts clears the gradients when all is resolved."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know of what was chosen; `resolve` adds to it."""
 
 
 class Component(BaseModel):
@@ -92,14 +103,17 @@ class Component(BaseModel):
         """Settings with their help; what the validators above also take, editors must know too."""
         written = handler(schema)
         mapping = handler.resolve_ref_schema(written)
-        for name, field in cls.model_fields.items():
+        for name, setting in cls.model_fields.items():
             shape = mapping["properties"][name]
-            if get_origin(field.annotation) is tuple and "items" in shape:
+            if get_origin(setting.annotation) is tuple and "items" in shape:
                 said = {key: shape.pop(key) for key in ("description", "title", "default") if key in shape}
                 mapping["properties"][name] = {"anyOf": [shape, shape["items"]], **said}
         if cls.shorthand is None:
             return written
         return {"anyOf": [{"type": "string"}, written], "description": mapping.get("description", "")}
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # mappings have no hash of their own
 
     @classmethod
     def kind(cls) -> str:

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from luthier.errors import redacted
+from luthier.extras import bitsandbytes
 
 CORE = ("torch", "transformers", "safetensors", "datasets", "pydantic", "typer", "rich", "jaxtyping")
 CORE_AS_INSTALLED = {"ruamel.yaml": "ruamel.yaml", "scikit-learn": "sklearn"}
@@ -126,7 +127,7 @@ def _broken_package(name: str) -> str:
 def _broken(module: str) -> str:
     """Why a module cannot be imported; '' where it can."""
     try:
-        import_module(module)
+        bitsandbytes("doctor") if module == "bitsandbytes" else import_module(module)
     except Exception as error:
         return _first_line(error)
     return ""

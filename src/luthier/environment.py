@@ -23,8 +23,9 @@ PACKAGES = ("luthier", "torch", "transformers", "datasets", "tokenizers", "safet
 def environment(recipe: Recipe, splits: Splits) -> dict[str, Any]:
     """All of it, as environment.json holds it."""
     device = recipe.training.device
+    packages = PACKAGES if recipe.model.quantize == "none" else (*PACKAGES, "bitsandbytes")
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "device": {
             "kind": device,
             "name": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),

@@ -6,10 +6,13 @@ time, and the second time, the run stops where it stands. Checkpoints appear who
 
 import contextlib
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Interrupted(BaseException):
@@ -49,12 +52,33 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """While open, signals come here; one that was ignored before (as under nohup) stays ignored."""
-        numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self.handle) for number in heard}
-        try:
+        """While open, signals come here."""
+        with _heard_by(self.handle):
             yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+def run_alone(command: list[str]) -> tuple[int, str]:
+    """Run a command to its end; -> its exit code, and what it told of errors.
+
+    It has a process group of its own and gets the signals that come here, once each: what a terminal would send to
+    both would count twice.
+    """
+    with (
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process,
+        _heard_by(lambda number, frame: process.send_signal(number)),
+    ):
+        _, told = process.communicate()
+    return process.returncode, told
+
+
+@contextlib.contextmanager
+def _heard_by(handler: Handler) -> Iterator[None]:
+    """While open, signals go to a handler; one that was ignored before (as under nohup) stays ignored."""
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, own in before.items():
+            signal.signal(number, own)

@@ -51,6 +51,12 @@ OUR_NAMES = {
     "pretrained_model_name_or_path": "model.name",
     "base_model": "model.name",
     "torch_dtype": "model.dtype",
+    "load_in_4bit": "model.quantize=nf4",
+    "load_in_8bit": "model.quantize=int8",
+    "bnb_4bit_quant_type": "model.quantize",
+    "bnb_4bit_compute_dtype": "training.precision",
+    "quantization_bit": "model.quantize",
+    "quantization_config": "model.quantize",
     "attn_implementation": "model.attention",
     "sdp_attention": "model.attention=sdpa",
     "max_seq_length": "task.max_length",
@@ -75,6 +81,26 @@ OUR_NAMES = {
     "lora_target_modules": "method.targets",
     "lora_target_linear": "method.targets=all-linear",
     "use_rslora": "method.rank_stabilized",
+    "use_dora": "method.dora",
+    "init_lora_weights": "method.start",
+    "rank_pattern": "method.ranks",
+    "alpha_pattern": "method.alphas",
+    "modules_to_save": "method.also_train",
+    "loraplus_lr_ratio": "method.learning_rate_ratio",
+    "new_special_tokens": "method.add_tokens",
+    "reduction_factor": "method.reduction",
+    "non_linearity": "method.activation",
+    "layerwise_lr_decay": "method.layer_decay",
+    "layer_wise_lr_decay": "method.layer_decay",
+    "llrd": "method.layer_decay",
+    "gradual_unfreezing": "method.unfreeze_every=1",
+    "num_virtual_tokens": "method.length",
+    "pre_seq_len": "method.length",
+    "prefix_projection": "method.reparametrize",
+    "encoder_hidden_size": "method.reparametrize",
+    "prefix_dropout": "method.dropout",
+    "prompt_tuning_init": "method.start",
+    "prompt_tuning_init_text": "method.text",
     "dataset": "data.train",
     "datasets": "data.train",
     "dataset_name": "data.train",
@@ -116,7 +142,7 @@ OUR_NAMES = {
 """Their name: the setting here, with its value where the name is one."""
 
 NOT_YET = "is not here yet"
-_QUANTISED = f"a quantised base {NOT_YET}; model.dtype=bfloat16 holds frozen weights in half the memory"
+_LORA_PLUS = ("lora+", "lora-plus", "loraplus")
 _ELSEWHERE = "nothing is sent elsewhere; the run's folder holds log.jsonl, metrics.json and report.html"
 _PREPARED = "needs no setting: rows are made into tokens once, before the first step"
 _MANY_GPUS = f"training on many GPUs {NOT_YET}"
@@ -148,28 +174,35 @@ INSTEAD = {
     "trust_remote_code": "does not exist here: a downloaded model runs no code",
     "tokenizer_name": "needs no setting: the tokenizer is the model's own",
     "tokenizer_name_or_path": "needs no setting: the tokenizer is the model's own",
-    "modules_to_save": "needs no setting: what is new of the head learns as a whole beside a low-rank update",
     "freeze_trainable_layers": "is a method here: method: {kind: partial, train: last-2}",
     "unfrozen_parameters": "is a method here: method: {kind: partial, train: last-2}",
-    "load_in_4bit": _QUANTISED,
-    "load_in_8bit": _QUANTISED,
-    "quantization_bit": _QUANTISED,
-    "bnb_4bit_quant_type": _QUANTISED,
+    "bnb_4bit_use_double_quant": "needs no setting: model.quantize=nf4 holds its scales in 8 bits too",
     "auto_find_batch_size": "needs no setting: where memory runs out, micro-batches are halved and the run goes on",
     "deepspeed": _MANY_GPUS,
     "fsdp": _MANY_GPUS,
     "neftune_noise_alpha": NOT_YET,
-    "use_dora": NOT_YET,
     "torch_compile": NOT_YET,
 }
 """Their name, where no setting is what they mean: what to do, or that it is not here yet."""
 
 KINDS_INSTEAD = {
-    ("methods", "qlora"): f"is lora over a quantised base here, and {_QUANTISED}: kind: lora",
-    ("methods", "dora"): f"{NOT_YET}; kind: lora is the nearest",
-    ("methods", "ia3"): f"{NOT_YET}; kind: lora is the nearest",
-    ("methods", "adapter"): f"{NOT_YET}; kind: lora is the nearest",
+    ("methods", "qlora"): "is kind: lora over a quantised base here: method=lora model.quantize=nf4",
+    ("methods", "dora"): "is a setting of lora here: {kind: lora, dora: true}",
+    ("methods", "pissa"): "is a setting of lora here: {kind: lora, start: pissa}",
+    ("methods", "rslora"): "is a setting of lora here: {kind: lora, rank_stabilized: true}",
+    **{("methods", name): "is a setting of lora here: {kind: lora, learning_rate_ratio: 16}" for name in _LORA_PLUS},
+    **{
+        ("methods", name): "is kind: prefix here"
+        for name in ("prefix-tuning", "prefix_tuning", "PREFIX_TUNING", "p-tuning-v2")
+    },
+    **{("methods", name): "is kind: prompt here" for name in ("prompt-tuning", "prompt_tuning", "PROMPT_TUNING")},
     ("methods", "freeze"): "is kind: partial here, as in {kind: partial, train: last-2}",
+    **{("methods", name): "is kind: adapter here" for name in ("bottleneck", "adapters", "seq_bn", "pfeiffer")},
+    **{("methods", name): "is kind: adapter here, with placement: houlsby" for name in ("houlsby", "double_seq_bn")},
+    **{("methods", name): "is kind: adapter here, with placement: parallel" for name in ("parallel", "par_bn")},
+    ("methods", "bitfit"): "is kind: partial here, as in {kind: partial, train: [bias, head]}",
+    ("methods", "gradual"): "is kind: partial here, as in {kind: partial, train: all, unfreeze_every: 1}",
+    ("methods", "surgical"): "is kind: partial here, as in {kind: partial, train: head, surgical: 2}",
     ("methods", "head"): "is kind: partial here, as in {kind: partial, train: head}",
     ("methods", "linear-probe"): "is kind: partial here, as in {kind: partial, train: head}",
     ("methods", "full-finetuning"): "is kind: full here",

@@ -23,10 +23,14 @@ from luthier.evaluation.judge import cheap, judge
 from luthier.evaluation.score import as_json, metrics_of
 from luthier.groundwork import build, read_rows
 from luthier.interrupt import Stop
+from luthier.models import heap
+from luthier.models.arithmetic import widen
+from luthier.models.flat import padded
+from luthier.models.quantise import num_weights
 from luthier.planning.guard import foresee
 from luthier.recipe import Recipe
 from luthier.report.write import write_report
-from luthier.resume import compare, identity
+from luthier.resume import as_begun, compare, identity
 from luthier.run import BEFORE, Record, Run
 from luthier.training.checkpoints import Checkpoints
 from luthier.training.course import Material, course
@@ -54,7 +58,7 @@ def follow(
     With `resume` it goes on where a run of this recipe was left; where there is none, it begins.
     Raises LuthierError, of the kind that tells where the line broke.
     """
-    with claimed(recipe.output, overwrite=overwrite, resume=resume) as run, _told(run):
+    with claimed(recipe.output, overwrite=overwrite, resume=resume) as run, _told(run), heap.given_back():
         if run.is_done:
             files.discard(run.checkpoint_folder)  # one that was killed while it cleared up
             yield run.records[-1]
@@ -71,7 +75,7 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
         "data", rows={name: len(rows) for name, rows in splits.named().items()}, notes=(*recipe.notes, *splits.notes)
     )
 
-    recipe, foreseen = (recipe, []) if goes_on else foresee(recipe, read)
+    recipe, foreseen = (as_begun(run, recipe), []) if goes_on else foresee(recipe, read)
     built = build(recipe, read)
     recipe, task, model, processor = built.recipe, built.recipe.task, built.model, built.processor
     made_with = environment(recipe, splits)
@@ -80,7 +84,8 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
     yield tell("model", **_size(model), **recipe.training.model_dump(include=CHOSEN), notes=notes)
 
     named = splits.named()
-    prepared = {name: task.prepare(rows, processor, training=name == "train") for name, rows in named.items()}
+    learnt = {**named, "train": recipe.method.taught(named["train"], task)}
+    prepared = {name: task.prepare(rows, processor, training=name == "train") for name, rows in learnt.items()}
     yield tell("tokens", **_tokens(prepared))
     material = Material(model, processor, task, prepared["train"], prepared.get("validation"))
     if recipe.training.score_before and BEFORE not in run.metrics:
@@ -96,14 +101,24 @@ def _line(run: Run, recipe: Recipe, accept_changes: bool, stop: Stop | None) -> 
         places = _places(splits, _sources(prepared["train"], error.rows))
         raise NotFinite(error.step, error.rows, f"{error}\n{places}") from error
 
+    notes = recipe.method.settle(model, task, prepared, processor, **recipe.training.evaluation())
+    if notes:
+        yield run.log("settled", notes=notes)
+
     prepared["train"] = task.prepare(_sample(named), processor)
     for name, rows in prepared.items():
         yield _judge(run, recipe, material, name, rows)
 
+    if recipe.model.dtype == "auto":
+        widen(model)  # what is learnt is folded into fp32
     checked = export.rows_to_check(task, list(named.values())[-1])
-    expected = answer(model, processor, task, checked, losses=task.generates)
-    export.save(run, recipe.method, model, processor)
+    expected = _answers(material, checked)
+    export.save(run, task, recipe.method, model, processor)
     yield run.log("saved", folder=str(run.folder))
+    if run.model_folder.is_dir() and (recipe.model.quantize != "none" or recipe.model.dtype == "bfloat16"):
+        found = _answers(material, checked)
+        yield export.folded(run, expected, found)
+        expected = found  # what is saved is the folded model
     yield export.self_check(run, checked, expected)
 
     write_report(run)
@@ -127,16 +142,22 @@ def _told(run: Run) -> Iterator[None]:
         ) from error
 
 
+def _answers(material: Material, rows: Dataset) -> list[dict[str, Any]]:
+    """What the model in memory answers to the rows of the self-check, laid as whoever loads it lays them."""
+    task = material.task
+    with padded(material.model):
+        return answer(material.model, material.processor, task, rows, losses=task.generates)
+
+
 def _places(splits: Splits, rows: Sequence[int]) -> str:
-    shown = ", ".join(splits.place("train", row) for row in rows[:NUM_PLACES])
+    shown = ", ".join(splits.place("train", row) for row in rows[:NUM_PLACES] if row < len(splits.train))
     more = f" and {len(rows) - NUM_PLACES} more" if len(rows) > NUM_PLACES else ""
     return f"The step's rows: {shown}{more}"
 
 
 def _size(model: PreTrainedModel) -> dict[str, int]:
     """Parameters in all, and those that learn."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    return {"parameters": sum(n for n, _ in sizes), "trainable": sum(n for n, learns in sizes if learns)}
+    return dict(zip(("parameters", "trainable"), num_weights(model), strict=True))
 
 
 def _tokens(prepared: dict[str, Dataset]) -> dict[str, Any]:

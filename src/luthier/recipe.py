@@ -5,7 +5,7 @@ keeps its resolved recipe, every default written out, so that running it again r
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -43,6 +43,9 @@ class Recipe(Component):
     """How it is learnt."""
     output: str = "runs/run"
     """Folder of the run."""
+    compare: dict[str, dict[str, Any]] | None = None
+    """What luthier compare puts side by side: by its name, the settings that are changed in each, as
+    {method: lora, training.learning_rate: 1e-3}; null: the usual methods. A run by itself passes it over."""
     _notes: tuple[str, ...] = PrivateAttr(())
 
     @property
@@ -52,11 +55,24 @@ class Recipe(Component):
 
     def resolve(self, facts: Facts) -> Self:
         method = self.method.resolve(facts)
-        facts = replace(facts, learning_rate=method.learning_rate(facts))
-        task, training = self.task.resolve(facts), self.training.resolve(facts)
+        task = self.task.resolve(facts)
+        rate, num_steps = method.learning_rate(facts), method.num_steps(facts)
+        couples_rows = method.stage(task).task.couples_rows
+        facts = replace(facts, learning_rate=rate, num_steps=num_steps, couples_rows=couples_rows)
+        training = self.training.resolve(facts)
         if self.model.dtype == "bfloat16" and training.precision != "bf16":
             raise RecipeError(f"model.dtype: bfloat16 needs training.precision bf16, not {training.precision}")
         return self.model_copy(update={"method": method, "task": task, "training": training})
+
+    def changed(self, changes: Mapping[str, Any], *, where: str) -> "Recipe":
+        """The recipe with other settings, by their key paths.
+
+        Raises RecipeError, told under `where`, where that is no recipe.
+        """
+        raw = self.model_dump()
+        for path in sorted(changes, key=_depth):
+            _set(raw, path, changes[path], f"{where}: {path}")
+        return check(raw, where)
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -139,6 +155,11 @@ def _override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise RecipeError(f"{override}: an override reads key.path=value, as in training.epochs=5")
+    _set(raw, path, recipe_yaml.load(text, override) if text else None, override)
+
+
+def _set(raw: dict[str, Any], path: str, value: Any, told: str) -> None:
+    """Set one setting in place; `told` opens the message where it has no place."""
     *parents, last = path.split(".")
     target = raw
     for key in parents:
@@ -148,12 +169,12 @@ def _override(raw: dict[str, Any], override: str) -> None:
         elif inner is None:
             inner = {}
         elif not isinstance(inner, dict):
-            raise RecipeError(f"{override}: {key} is {inner!r}, which has no settings")
+            raise RecipeError(f"{told}: {key} is {inner!r}, which has no settings")
         target[key] = inner
         target = inner
-    if last == "kind" and target.get("kind") not in (None, text):
+    if last == "kind" and target.get("kind") not in (None, value):
         target.clear()  # another kind has other settings
-    target[last] = recipe_yaml.load(text, override) if text else None
+    target[last] = value
     marks: Any = getattr(target, "lc", None)
     if marks is not None and marks.data:
         marks.data.pop(last, None)  # it stands in no line of the file any more

@@ -101,7 +101,7 @@ def _unknown(path: Path, root: type[Component], raw: Any) -> str:
     if elsewhere is not None:
         return f"is not a setting of {owner_name}; write {elsewhere}"
     near = did_you_mean(name, fields)
-    return f"unknown setting of {owner_name}{near}" + ("" if near else f"; it has {', '.join(fields)}")
+    return f"unknown setting of {owner_name}{near}" + ("" if near else f"; it has {', '.join(fields) or 'none'}")
 
 
 def _elsewhere(name: str, root: type[Component], raw: Any) -> str | None:

@@ -17,6 +17,15 @@ FREE = {
     "training.max_nan_steps",  # without it, a run that met such a step could not go on at all
 }
 """Settings that change nothing of what was learnt so far."""
+FORESEEN = ("micro_batch_size", "checkpointing")
+"""Settings of training that are chosen by the memory that is free when a run begins."""
+
+
+def as_begun(run: Run, recipe: Recipe) -> Recipe:
+    """The recipe with what was chosen of these at the run's beginning, where it leaves them open."""
+    before, now = run.recipe.training, recipe.training
+    chosen = {name: getattr(before, name) for name in FORESEEN if getattr(now, name) == "auto"}
+    return recipe.model_copy(update={"training": now.model_copy(update=chosen)})
 
 
 def compare(run: Run, recipe: Recipe, environment: Mapping[str, Any], *, accept_changes: bool) -> list[str]:

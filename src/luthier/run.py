@@ -7,6 +7,7 @@ adapter/, model/, report.html, README.md. Who writes to it claims it first (clai
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel
 
+    from luthier.data.columns import Layout
     from luthier.evaluation.score import Scores
     from luthier.models.processor import Processor
 
@@ -27,6 +29,8 @@ Record = dict[str, Any]
 """One line of log.jsonl: `event`, `time`, and what the event tells."""
 Row = str | tuple[str, str] | Mapping[str, Any]
 """A text, a pair of texts, or a row with the task's columns."""
+AT_THE_END = ("trained", "settled", "score", "saved", "folded", "self-check", "done")
+"""Events that follow the last step, and happen again where a run goes on."""
 BEFORE = "before"
 """How metrics.json calls the scores of the model that has not learnt yet, on the run's last split."""
 
@@ -51,7 +55,7 @@ class Run:
         events = {record["event"]: record for record in run.records}
         if "saved" not in events:
             raise RunError(f"{folder}: this run did not come to its end; go on with: luthier resume {folder}")
-        if not events.get("self-check", {}).get("passed", True):
+        if not all(events.get(check, {}).get("passed", True) for check in ("folded", "self-check")):
             raise RunError(f"{folder}: this run failed its self-check; do not use its model")
         return run
 
@@ -154,11 +158,11 @@ class Run:
         path.parent.mkdir(exist_ok=True)
         with path.open("w") as file:
             for prediction, target in zip(predictions, targets, strict=True):
-                line = {"target": target, "value": prediction.value, "scores": prediction.scores}
+                line = {"target": target, **asdict(prediction)}
                 file.write(json.dumps(line, default=_plain) + "\n")
 
     def predictions(self, split: str) -> list[dict[str, Any]]:
-        """The lines of a split's predictions: target, value, scores."""
+        """The lines of a split's predictions: target, value, scores, and the loss with its counts."""
         with (self.folder / "predictions" / f"{split}.jsonl").open() as file:
             return [json.loads(line) for line in file]
 
@@ -167,22 +171,41 @@ class Run:
         files.write_text(self.folder / "recipe.yaml", dump(recipe))
         self.__dict__.pop("recipe", None)  # one that was read before is another one
 
-    @cache  # noqa: B019 - a run lives as long as its model is wanted
     def load(self, device: str = "auto") -> "tuple[PreTrainedModel, Processor]":
         """The fine-tuned model, ready to predict, and its processor; loaded once and kept."""
+        return self._loaded_once(device)
+
+    def load_apart(self, device: str = "auto") -> "tuple[PreTrainedModel, Processor]":
+        """The base model with what was learnt hanging on it, not folded into its weights, and its processor.
+
+        Raises RunError where the method keeps nothing apart from the model.
+        """
+        if not self.adapter_folder.is_dir():
+            raise RunError(f"{self.folder}: {self.recipe.method.kind()} changes the base itself; it has no adapter")
+        return self._loaded(device, is_folded=False)
+
+    @cache  # noqa: B019 - a run lives as long as its model is wanted
+    def _loaded_once(self, device: str) -> "tuple[PreTrainedModel, Processor]":
+        return self._loaded(device, is_folded=self.model_folder.is_dir())
+
+    def _loaded(self, device: str, *, is_folded: bool) -> "tuple[PreTrainedModel, Processor]":
         import torch
 
         from luthier.models.device import choose_device
         from luthier.models.load import Ask, load_model
 
-        recipe, device = self.recipe, choose_device(device)
-        is_plain = self.model_folder.is_dir()
-        source = recipe.model.model_copy(update={"name": str(self.model_folder)}) if is_plain else recipe.model
-        task, seed = recipe.task, recipe.training.seed
+        if not is_folded and not self.adapter_folder.is_dir():
+            raise RunError(f"{self.folder}: its weights are gone; luthier curve leaves them with --keep-models")
+        recipe, task, seed = self.recipe, self.recipe.task, self.recipe.training.seed
+        plain = {"name": str(self.model_folder), "quantize": "none"}
+        source = recipe.model.model_copy(update=plain) if is_folded else recipe.model
         processor = task.load_processor(source)
-        model = load_model(source, Ask.of(task), device=device, seed=seed, processor=processor)
+        model = load_model(source, Ask.of(task), device=choose_device(device), seed=seed, processor=processor)
         task.fit(model, processor)
-        if not is_plain:
+        if is_folded:
+            recipe.method.reopen(model, task, self.model_folder)
+        else:
+            recipe.method.extend(model, processor)
             recipe.method.apply(model, generator=torch.Generator().manual_seed(seed))
             recipe.method.load(model, self.adapter_folder)
         return model.eval(), processor
@@ -208,8 +231,7 @@ class Run:
         from luthier.data.source import DataSource
 
         layouts = [layout.without_targets() for layout in self.recipe.task.layouts()]
-        names = [column.name for column in layouts[0].columns]
-        placed = ((f"row {number}", _as_columns(row, names)) for number, row in enumerate(rows))
+        placed = ((f"row {number}", _as_columns(row, layouts)) for number, row in enumerate(rows))
         sifted = sift(placed, layouts, DataSource(train="rows", duplicates="keep"), where="predict")
         if sifted.num_bad or sifted.rows is None:
             raise DataError(f"predict: {sifted.num_bad} of {sifted.num_rows} rows cannot be used:\n{sifted.listed}")
@@ -254,7 +276,7 @@ class Run:
 def _stands(record: Record, step: int) -> bool:
     if record.get("split") == BEFORE:
         return True
-    return record.get("step", 0) <= step and record["event"] not in ("trained", "score", "saved", "self-check", "done")
+    return record.get("step", 0) <= step and record["event"] not in AT_THE_END
 
 
 def _plain(value: Any) -> Any:
@@ -262,14 +284,17 @@ def _plain(value: Any) -> Any:
     return value.tolist()
 
 
-def _as_columns(row: Row, names: Sequence[str]) -> dict[str, Any]:
-    """A text, or several, under a layout's names.
+def _as_columns(row: Row, layouts: "Sequence[Layout]") -> dict[str, Any]:
+    """A text, or several, under the names of the first layout that takes so many.
 
-    Raises DataError where there are more texts than names.
+    Raises DataError where none does.
     """
     if isinstance(row, Mapping):
         return dict(row)
     texts = [row] if isinstance(row, str) else row
-    if len(texts) > len(names):
-        raise DataError(f"predict: a row has {len(texts)} texts, but this task reads {len(names)}: {', '.join(names)}")
-    return dict(zip(names, texts, strict=False))
+    for layout in layouts:
+        names = [column.name for column in layout.columns]
+        if sum(column.required for column in layout.columns) <= len(texts) <= len(names):
+            return dict(zip(names, texts, strict=False))
+    names = [column.name for column in layouts[0].columns]
+    raise DataError(f"predict: a row has {len(texts)} texts, but this task reads {len(names)}: {', '.join(names)}")

@@ -33,6 +33,13 @@ def of_numbers(num_rows: int, wrong: float, random: np.random.Generator) -> Answ
     return [Prediction(guess, (), (guess - target) ** 2, 1.0) for guess, target in pairs], targets.tolist()
 
 
+def of_places(num_rows: int, wrong: float, random: np.random.Generator) -> Answers:
+    """Where a search finds the two texts that are relevant to each row."""
+    firsts = 1 + (random.random(num_rows) < wrong / 2) * random.integers(1, 20, size=num_rows)
+    found = [{"relevant": 2, "places": [int(first), int(first) + 1]} for first in firsts]
+    return [Prediction(value) for value in found], [0] * num_rows
+
+
 def of_texts(num_rows: int, wrong: float, random: np.random.Generator) -> Answers:
     """Sentences of four to twelve words, some of which are other ones."""
     targets = [random.choice(WORDS, size=random.integers(4, 13)) for _ in range(num_rows)]
@@ -67,7 +74,8 @@ WRITTEN = (
     "cer",
 )
 FORMS: dict[str, Callable[[int, float, np.random.Generator], Answers]] = {
-    **dict.fromkeys(("mse", "spearman"), of_numbers),
+    **dict.fromkeys(("mse", "spearman", "pearson"), of_numbers),
+    **dict.fromkeys(("mrr", "ndcg", "recall-at"), of_places),
     **dict.fromkeys(WRITTEN, of_texts),
     **dict.fromkeys(("entity-f1", "entity-precision", "entity-recall", "tag-accuracy"), of_tags),
 }

@@ -6,14 +6,32 @@ from luthier.component import GROUPS, Component, find, names
 
 KINDS = [(group, kind) for group in GROUPS for kind in names(group)]
 
-NEEDED: dict[tuple[str, str], dict[str, Any]] = {}
-"""Settings of kinds that have one without a default: `{("methods", "prefix"): {"length": 4}}`."""
+NEEDED: dict[tuple[str, str], dict[str, Any]] = {
+    ("methods", "prompt"): {"length": 3},  # rows of two words drown in twenty embeddings
+}
+"""Settings of kinds that have one without a default, or whose default is not for tiny rows."""
 
 VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
+    ("methods", "adapter"): [
+        {"placement": "houlsby", "reduction": 4.0, "activation": "gelu", "norm": True, "dropout": 0.1},
+        {"placement": "parallel", "reduction": 2.0, "blocks": ["last-2"]},
+    ],
     ("methods", "lora"): [
         {"rank": 4, "bias": "targets", "rank_stabilized": True, "targets": ["attention"]},
+        {"rank": 4, "dora": True, "start": "pissa", "learning_rate_ratio": 4.0, "alphas": {"attention": 8.0}},
+        {"targets": ["all-linear", "embedding"], "also_train": ["norm"], "ranks": {"attention": 4}},
     ],
-    ("methods", "partial"): [{"train": ["head", "last-2", "norm"]}],
+    ("methods", "prefix"): [
+        {"length": 4, "reparametrize": 16},
+        {"length": 4, "start": "text", "tokens": [5, 6, 7, 8], "positions": "shifted"},
+    ],
+    ("methods", "prompt"): [
+        {"length": 3, "start": "text", "tokens": [5, 6, 7]},
+    ],
+    ("methods", "partial"): [
+        {"train": ["head", "last-2", "norm"]},
+        {"train": "all", "freeze": ["embedding", "first-2"], "layer_decay": 0.9, "rates": {"head": 2.0}},
+    ],
     ("schedules", "cosine"): [{"floor": 0.1, "warmup": 0.0}],
     ("optimizers", "sgd"): [{"momentum": 0.0}],
 }

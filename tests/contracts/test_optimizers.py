@@ -66,9 +66,9 @@ def test_without_weight_decay_nothing_is_decayed(optimizer: Optimizer) -> None:
 
 @every_optimizer
 def test_a_groups_scale_and_start_reach_the_loop(optimizer: Optimizer) -> None:
-    groups = [Group((parameter(1.0),), learning_rate_scale=0.5, starts_at_step=7), Group((parameter(1.0),))]
+    groups = [Group((parameter(1.0),), learning_rate_scale=0.5, starts_at_epoch=7), Group((parameter(1.0),))]
     options = optimizer.build(groups).param_groups
-    assert [(o["learning_rate_scale"], o["starts_at_step"]) for o in options] == [(0.5, 7), (1.0, 0)]
+    assert [(o["learning_rate_scale"], o["starts_at_epoch"]) for o in options] == [(0.5, 7), (1.0, 0)]
 
 
 @every_optimizer

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from luthier.models.arithmetic import computing
+from luthier.methods.lora import Lora
+from luthier.models.arithmetic import computing, narrow, widen
 from luthier.tasks._language import Generation, generate
 from tests.tiny import batch, classification, model_for, rows, tiny
 
@@ -94,3 +95,39 @@ def test_sound_is_heard_while_a_transcript_is_written() -> None:
     with computing(model, "bf16"):
         written = generate(model, {"input_features": sound}, Generation(max_new_tokens=3))
     assert len(written) == 2
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "albert", "t5", "deberta-v2"])
+def test_frozen_matrices_of_bf16_are_held_so_and_no_bit_changes(family: str) -> None:
+    task = classification()
+    model, given = model_for(task, family), batch(task, rows(9))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    Lora(rank=2).apply(model, generator=torch.Generator().manual_seed(0))
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    frozen = {p for p in model.parameters() if not p.requires_grad and p.ndim > 1}
+    told = []
+    for held in ("wide", "narrow"):
+        if held == "narrow":
+            assert narrow(model) == 2 * sum(parameter.numel() for parameter in frozen) > 0
+        with computing(model, "bf16") as forward, forward():
+            loss = task.loss(model, given).total.sum()
+            loss.backward()
+        told.append([loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad and p.grad is not None)])
+        model.zero_grad()
+    assert {p.dtype for p in frozen} == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters() if p not in frozen} == {torch.float32}
+    assert all(torch.equal(*pair) for pair in zip(*told, strict=True))
+    widen(model)
+    assert all(torch.equal(p, before[name]) and p.dtype == torch.float32 for name, p in model.named_parameters())
+
+
+def test_numbers_that_would_be_rounded_stay_in_fp32_and_tied_weights_tied() -> None:
+    model = tiny("gpt2", head="lm").requires_grad_(False)
+    words = model.get_input_embeddings().weight
+    words.data[: len(words) // 2] = words.data[: len(words) // 2].bfloat16().float()
+    assert narrow(model) == 0
+    words.data = words.data.bfloat16().float()
+    assert narrow(model) == 2 * words.numel()
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert words.dtype == torch.bfloat16

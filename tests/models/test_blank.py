@@ -7,11 +7,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from luthier.errors import ModelError
-from luthier.models.blank import blank_model, faking, read_configuration
+from luthier.models.blank import blank_model, faking, is_bf16, read_configuration
 from luthier.models.load import Ask, load_model
 from luthier.models.source import ModelSource
 from tests.runs import tiny_model
-from tests.tiny import classification, tokenizer
+from tests.tiny import classification, tiny, tokenizer
 
 FAMILIES = ("bert", "albert", "deberta-v2", "gpt2", "llama", "t5", "bart")
 
@@ -43,3 +43,17 @@ def test_a_model_that_the_task_does_not_suit_is_refused(tmp_path: Path) -> None:
     source = ModelSource(name=str(tiny_model(tmp_path, "whisper")))
     with pytest.raises(ModelError, match="does not suit"):
         read_configuration(source, Ask.of(classification()))
+
+
+def test_the_file_tells_how_it_holds_the_weights_and_else_the_configuration(tmp_path: Path) -> None:
+    source, ask = ModelSource(name=str(tiny_model(tmp_path))), Ask.of(classification())
+    assert not is_bf16(source, read_configuration(source, ask))
+    tiny("bert", head="base").bfloat16().save_pretrained(tmp_path)
+    settings = read_configuration(source, ask)
+    assert is_bf16(source, settings)
+    settings.dtype = torch.float32
+    assert is_bf16(source, settings)
+    (tmp_path / "model.safetensors").unlink()
+    assert not is_bf16(source, settings)
+    settings.dtype = torch.bfloat16
+    assert is_bf16(source, settings)

@@ -108,9 +108,9 @@ def test_a_forward_of_the_bases_own_is_put_back() -> None:
     assert calls == [1, 1]
 
 
-def test_a_model_without_a_head_is_told() -> None:
-    with pytest.raises(AssertionError, match="BertModel has no body"):
-        forward.hidden(model_for(TASK).bert, inputs())
+def test_a_model_without_a_head_is_a_body_itself() -> None:
+    body = model_for(TASK).bert.eval()
+    assert torch.equal(forward.hidden(body, inputs())["last_hidden_state"], body(**inputs()).last_hidden_state)
 
 
 @pytest.mark.filterwarnings("ignore:Version v4.12.0 introduces:FutureWarning")

@@ -6,7 +6,7 @@ from torch import nn
 
 from luthier.errors import MethodError, ModelError
 from luthier.models.anatomy import is_linear
-from luthier.models.selectors import select, select_linears
+from luthier.models.selectors import select, select_blocks, select_linears
 from tests.tiny import tiny
 
 BERT_LAYERS = (
@@ -130,6 +130,42 @@ def test_a_word_is_the_end_of_a_name_at_a_dot() -> None:
 
 def test_a_word_that_is_no_role_of_this_model_may_be_a_name() -> None:
     assert chosen("deberta-v2", "pooler") == ["pooler.dense.weight", "pooler.dense.bias"]
+
+
+@pytest.mark.parametrize(
+    ("family", "glob", "same"),
+    [
+        ("bert", "layer.*.attention", r"re:layer\.\d+\.attention\."),
+        ("bert", "layer.1*", r"re:layer\.1\."),
+        ("bert", "self.*y", r"re:self\.(query|key)"),
+        ("llama", "*_proj", r"re:_proj"),
+        ("gpt2", "c_*.bias", r"re:\.c_\w+\.bias$"),
+    ],
+)
+def test_a_star_stands_for_any_letters_between_two_dots(family: str, glob: str, same: str) -> None:
+    assert chosen(family, glob) == chosen(family, same)
+
+
+def test_a_star_reaches_over_no_dot() -> None:
+    assert "no parameter's name matches layer*query" in refusal("bert", "layer*query")
+
+
+@pytest.mark.parametrize(
+    ("family", "selectors", "names"),
+    [
+        ("bert", ["last-1", "blocks.0"], ["bert.encoder.layer.0", "bert.encoder.layer.3"]),
+        ("t5", ["first-1"], ["transformer.decoder.block.0"]),
+        ("t5", ["encoder"], [f"transformer.encoder.block.{number}" for number in range(4)]),
+        ("albert", ["all"], ["albert.encoder.albert_layer_groups.0"]),
+    ],
+)
+def test_whole_blocks_are_selected_in_the_models_order(family: str, selectors: list[str], names: list[str]) -> None:
+    assert [block.name for block in select_blocks(tiny(family), selectors, where="")] == names
+
+
+def test_what_is_no_whole_block_is_refused() -> None:
+    with pytest.raises(MethodError, match=r"^method.blocks: attention means no whole blocks; say all, encoder"):
+        select_blocks(tiny("bert"), ["last-1", "attention"], where="method.blocks")
 
 
 def test_a_regular_expression_is_searched_in_full_names() -> None:

@@ -56,6 +56,7 @@ def test_a_line_needs_two_points(points):
         (-3, 4, (-4, -2, 0, 2, 4)),
         (0.5, 0.5, (0.5, 0.6)),
         (0, 0, (0, 0.1)),
+        (0.3, 0.1 + 0.2, (0.3, 0.31)),
     ],
 )
 def test_ticks_are_round_and_enclose_the_values(low: float, high: float, ticks: tuple[float, ...]):

@@ -9,7 +9,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from luthier.methods.lora import Lora, updates_of
+from luthier.methods._low_rank import Update
+from luthier.methods._parts import parts_of
+from luthier.methods.lora import Lora
 from luthier.models import forward, vocabulary
 from luthier.tasks import _language
 from luthier.tasks._language import token_loss
@@ -130,7 +132,7 @@ def test_a_head_learns_alone() -> None:
 def test_what_a_method_hangs_on_the_head_learns() -> None:
     model = writer("llama")
     Lora(targets=("re:lm_head",)).apply(model, generator=torch.Generator().manual_seed(0))
-    (_, update), *others = updates_of(model)
+    (_, update), *others = parts_of(model, Update)
     assert not others
     torch.nn.init.normal_(update.B)
     model.double()

@@ -34,7 +34,7 @@ class Catch(torch.optim.Optimizer):
     """Keeps a copy of the gradient that it is asked to follow, and follows nothing."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
-        super().__init__(parameters, {"learning_rate_scale": 1.0, "starts_at_step": 0})
+        super().__init__(parameters, {"learning_rate_scale": 1.0, "starts_at_epoch": 0})
         self.caught: list[Tensor] = []
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -43,19 +43,22 @@ def test_it_ends_at_the_horizon_though_batches_go_on() -> None:
     assert len(list(train(model, TASK, itertools.repeat(whole(made)), SETTINGS, state))) == 4
 
 
-def test_a_group_learns_at_its_own_pace_and_from_its_own_step() -> None:
+def test_a_group_learns_at_its_own_pace_and_from_its_own_epoch() -> None:
     class Slow(Full):
         def groups(self, model):
             body, head = list(model.bert.parameters()), list(model.classifier.parameters())
-            return [Group(tuple(body), learning_rate_scale=0.5, starts_at_step=2), Group(tuple(head))]
+            return [Group(tuple(body), learning_rate_scale=0.5, starts_at_epoch=1), Group(tuple(head))]
 
     model, made = model_for(TASK), batch(TASK, rows(8))
-    state = TrainState.start(model, Slow(), SETTINGS, 4)
+    state = TrainState.start(model, Slow(), SETTINGS, 4, epoch_ends=(2, 4))
     body, rates, moved = model.bert.embeddings.word_embeddings.weight, [], []
     for _ in train(model, TASK, [whole(made)] * 4, SETTINGS, state):
         rates.append([group["lr"] for group in state.optimizer.param_groups])
         moved.append(body.detach().clone())
-    assert rates[1:3] == [[0.0, pytest.approx(0.2 / 3)], [pytest.approx(0.05), pytest.approx(0.1)]]
+        assert body.requires_grad  # between steps it is what learns, as checkpoints and files know it
+    assert rates[2] == [pytest.approx(0.05), pytest.approx(0.1)]
+    assert torch.equal(moved[0], model_for(TASK).bert.embeddings.word_embeddings.weight)
+    assert state.optimizer.state[body]["step"] == 2
     assert torch.equal(moved[0], moved[1])
     assert not torch.equal(moved[1], moved[2])
 

@@ -128,12 +128,6 @@ def test_a_single_row_that_does_not_fit_ends_the_run() -> None:
         follow(cramped(most=0))
 
 
-def test_rows_that_belong_together_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Cramped, "couples_rows", True)
-    with pytest.raises(MemoryError):
-        follow(cramped(most=5))
-
-
 def test_parameters_that_moved_already_are_not_moved_twice() -> None:
     with pytest.raises(MemoryError):
         follow(cramped(most=5), fused_backward=True, max_grad_norm=None)

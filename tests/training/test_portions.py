@@ -13,13 +13,13 @@ from luthier.training.settings import Training
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=48)
 
 
-def first(num_parts: int = 1, *, whole: bool = False, **given: Any) -> list[list[int]]:
+def first(num_parts: int = 1, **given: Any) -> list[list[int]]:
     """The row numbers of the first step's micro-batches."""
     asked = Training.model_validate({"batch_size": 16, "micro_batch_tokens": None, **given}).resolve(
         Facts(learning_rate=1.0)
     )
     order = Order.plan(LENGTHS, asked)
-    portion = next(portions(order, asked, lambda numbers: numbers.tolist(), after=0, whole=whole))  # type: ignore[arg-type,return-value]
+    portion = next(portions(order, asked, lambda numbers: numbers.tolist(), after=0))  # type: ignore[arg-type,return-value]
     return portion(num_parts)  # type: ignore[return-value]
 
 
@@ -47,7 +47,3 @@ def test_auto_bounds_no_rows() -> None:
 def test_micro_batches_are_halved_down_to_single_rows() -> None:
     sizes = [[len(piece) for piece in first(num_parts, micro_batch_size=8)] for num_parts in (1, 2, 4, 8, 16)]
     assert sizes == [[8] * 2, [4] * 4, [2] * 8, [1] * 16, [1] * 16]
-
-
-def test_rows_that_belong_together_stay_together() -> None:
-    assert [len(piece) for piece in first(4, whole=True, micro_batch_tokens=50)] == [16]

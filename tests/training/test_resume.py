@@ -15,13 +15,21 @@ from luthier.methods import Method
 from luthier.methods.full import Full
 from luthier.methods.lora import Lora
 from luthier.methods.partial import Partial
+from luthier.methods.prefix import Prefix
+from luthier.methods.prompt import Prompt
 from luthier.training import course as course_module
 from luthier.training.checkpoints import Checkpoints
 from luthier.training.course import Material, course
 from luthier.training.settings import Training
 from tests.training.courses import Record, events, material, settings
 
-METHODS: dict[str, Method] = {"full": Full(), "lora": Lora(rank=2, dropout=0.1), "partial": Partial(train=("last-1",))}
+METHODS: dict[str, Method] = {
+    "full": Full(),
+    "lora": Lora(rank=2, dropout=0.1),
+    "partial": Partial(train=("last-1",)),
+    "prefix": Prefix(length=2, reparametrize=8, dropout=0.1),
+    "prompt": Prompt(length=2),
+}
 STEPS = 20
 
 

@@ -22,6 +22,11 @@ class DataSource(Component):
     """Rows that choose the best state: a source like train, or a share cut from the training rows; null: none."""
     test: Share | str | None = None
     """Rows for the final figures: a source like train, or a share cut from the training rows first."""
+    cut_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """Seed under which shares are cut, so that runs of other seeds are judged by the same rows; null: training.seed."""
+    n_per_class: Annotated[int, Field(ge=1)] | None = None
+    """Rows of each label that are learnt from, drawn of the training rows under training.seed once the shares are cut;
+    a label with fewer keeps them all, the others' rest is left out; null: all rows."""
     columns: dict[str, str] = {}
     """Task's column: file's column, where the usual names do not serve, as in {text: body, label: topic}."""
     duplicates: Literal["drop", "keep"] = "drop"

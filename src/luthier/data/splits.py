@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from luthier.data.columns import Layout
 from luthier.data.cut import cut
+from luthier.data.few import LabelsOf, few, one_label
 from luthier.data.places import folder_of
 from luthier.data.read import read
 from luthier.data.sift import PLACE, digest, sift
@@ -38,20 +39,26 @@ class Splits:
         return str(self.places[split][number][PLACE])
 
 
-def load(data: DataSource, layouts: Sequence[Layout], *, seed: int) -> Splits:
-    """Read every split; shares are cut from the training rows, the test share first.
+def load(data: DataSource, layouts: Sequence[Layout], *, seed: int, labels_of: LabelsOf = one_label) -> Splits:
+    """Read every split; shares are cut from the training rows, the test share first; then few of each label are drawn.
 
-    Raises DataError where a source, a column or (with `bad_rows: fail`) a row cannot be used.
+    Raises DataError where a source, a column or (with `bad_rows: fail`) a row cannot be used, RecipeError where rows
+    are to be drawn by labels that they have not.
     """
     notes: list[str] = []
+    cut_seed = seed if data.cut_seed is None else data.cut_seed
     placed = {"train": _read(data, data.train, "train", layouts, notes)}
     for offset, (name, source) in enumerate((("test", data.test), ("validation", data.validation))):
         if isinstance(source, float):
-            kept, cut_off = cut(placed["train"], source, seed=seed + offset, where=f"data.{name}")
+            kept, cut_off = cut(placed["train"], source, seed=cut_seed + offset, where=f"data.{name}")
             placed[name] = placed["train"].select(cut_off)
             placed["train"] = placed["train"].select(kept)
         elif source is not None:
             placed[name] = _read(data, source, name, layouts, notes)
+    if data.n_per_class is not None:
+        drawn = few(placed["train"], data.n_per_class, seed=seed, labels_of=labels_of)
+        placed["train"] = placed["train"].select(drawn.rows)
+        notes.extend(drawn.notes)
     rows = {name: each.remove_columns(PLACE) for name, each in placed.items()}
     places = {name: each.select_columns(PLACE) for name, each in placed.items()}
     splits = Splits(rows["train"], rows.get("validation"), rows.get("test"), tuple(notes), places)

@@ -20,6 +20,8 @@ def answer(
 ) -> list[dict[str, Any]]:
     """Each row's answer; with `losses`, in its place the mean loss of its target and what it was divided by."""
     prepared = task.prepare(rows, processor)
+    if not losses and "target" in prepared.column_names:
+        prepared = prepared.remove_columns("target")  # nobody asks how right they are
     found = predict(model, task, prepared, processor, answers=not losses, **usual(model))
     if losses:
         return [{"loss": each.loss / max(each.count, 1), "count": each.count} for each in found]

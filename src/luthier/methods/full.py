@@ -18,4 +18,4 @@ class Full(Method):
         return 1e-4 if facts.num_parameters < 50e6 else 2e-5 if facts.num_parameters < 400e6 else 1e-5
 
     def apply(self, model: PreTrainedModel, *, generator: torch.Generator) -> None:
-        model.float().requires_grad_(True)
+        model.requires_grad_(True).float()

@@ -1,153 +1,172 @@
 """LoRA: W x + (alpha / rank) B A x. Hu et al. 2021, https://arxiv.org/abs/2106.09685.
 
-Rank-stabilised scaling is alpha / sqrt(rank): Kalajdzievski 2023, https://arxiv.org/abs/2312.03732. The files
-are PEFT's (`adapter_config.json`, `adapter_model.safetensors`), read and written by `_peft.py`.
+Rank-stabilised scaling is alpha / sqrt(rank): Kalajdzievski 2023, https://arxiv.org/abs/2312.03732. DoRA learns the
+rows' lengths apart, m (W + scale B A) / |W + scale B A|: Liu et al. 2024, https://arxiv.org/abs/2402.09353. PiSSA
+begins with the principal part of W: Meng et al. 2024, https://arxiv.org/abs/2404.02948. LoRA+ lets B learn faster:
+Hayou et al. 2024, https://arxiv.org/abs/2402.12354. The files are PEFT's, read and written by `_peft_lora.py`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from luthier.component import Facts
 from luthier.errors import MethodError
-from luthier.methods import Method, _peft
-from luthier.models.anatomy import linear_sizes
+from luthier.methods import Group, Method, _peft_lora
+from luthier.methods._low_rank import Update
+from luthier.methods._new_rows import NewRows, fold_rows, hang_new_rows
+from luthier.methods._parts import hang, parts_of, switched_off, take_down
+from luthier.methods._starts import begin
+from luthier.methods._whole import learn_whole
 from luthier.models.heads import head_to_learn
-from luthier.models.selectors import select, select_linears
+from luthier.models.processor import Processor
+from luthier.models.selectors import select, select_maps
+from luthier.models.weights import set_plain_weight
+from luthier.models.words import add_words, tied_with
 
-HELD_AS = "lora"
-"""The name under which an update hangs on its layer."""
-
-
-class Update(nn.Module):
-    """scale * B A, the low-rank update of one layer; B starts at zero, so the layer starts unchanged."""
-
-    def __init__(self, layer: nn.Module, rank: int, scale: float, dropout: float) -> None:
-        super().__init__()
-        width_in, width_out = linear_sizes(layer)
-        device = layer.get_parameter("weight").device
-        self.A = nn.Parameter(torch.empty(rank, width_in, device=device))
-        self.B = nn.Parameter(torch.zeros(width_out, rank, device=device))
-        self.scale, self.dropout, self.on = scale, dropout, True
-
-    def forward(
-        self, x: Float[Tensor, "*rows width_in"], output: Float[Tensor, "*rows width_out"]
-    ) -> Float[Tensor, "*rows width_out"]:
-        """The layer's output for `x` with the update in it."""
-        x = F.dropout(x, self.dropout, self.training)
-        narrow = F.linear(x.to(self.A.dtype), self.A) * self.scale  # where a product has the fewest numbers
-        if output.dtype != self.B.dtype:
-            return output + F.linear(narrow, self.B).to(output.dtype)
-        rows = torch.addmm(output.flatten(end_dim=-2), narrow.flatten(end_dim=-2), self.B.T)
-        return rows.view_as(output)
-
-    def weight(self) -> Float[Tensor, "width_out width_in"]:
-        """The update as one matrix."""
-        return (self.B @ self.A) * self.scale
-
-
-def _add_update(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    update = getattr(layer, HELD_AS)
-    return update(inputs[0], output) if update.on else output
+Rank = Annotated[int, Field(gt=0)]
+Alpha = Annotated[float, Field(gt=0)]
 
 
 class Lora(Method):
-    """A low-rank update beside chosen linear layers, and whatever of the head is new; the base stays frozen."""
+    """A low-rank update beside chosen layers, and whatever of the head is new; the base stays frozen."""
 
-    rank: Annotated[int, Field(gt=0)] = 16
+    rank: Rank = 16
     """Rank of each update: 2 to 256; more learns more and costs more."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
+    alpha: Alpha = 32.0
     """Scale of the updates: they are multiplied by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of an update's inputs that is dropped while training."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("all-linear",)
-    """Linear layers that get an update, in the words of the selector language."""
+    """Layers that get an update, in the words of the selector language; `embedding` is the table of words."""
+    ranks: dict[str, Rank] = {}
+    """Other ranks for some of the targets, as in {attention: 4, feed-forward: 16}; the last that fits counts."""
+    alphas: dict[str, Alpha] = {}
+    """Other alphas for some of the targets, said in the same way."""
     bias: Literal["none", "all", "targets"] = "none"
     """Biases that learn too."""
     rank_stabilized: bool = False
     """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones."""
+    dora: bool = False
+    """Learn the length of each row of a layer's map apart from its direction; slower, and meant for low ranks."""
+    start: Literal["zero", "pissa"] = "zero"
+    """What an update begins with: nothing, or the layer's principal singular vectors."""
+    learning_rate_ratio: Annotated[float, Field(gt=0)] = 1.0
+    """How many times faster B learns than A; LoRA+ takes 2 to 16, with a lower learning rate."""
+    also_train: tuple[str, ...] = ()
+    """Modules that learn as a whole beside the updates, as norm or embedding."""
+    add_tokens: tuple[str, ...] = ()
+    """Tokens whose rows of the table of words learn, and no others; those that the tokenizer lacks are added."""
 
-    @property
-    def scale(self) -> float:
+    def scale(self, rank: int, alpha: float) -> float:
         """What B A is multiplied by."""
-        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
+        return alpha / (math.sqrt(rank) if self.rank_stabilized else rank)
 
     def learning_rate(self, facts: Facts) -> float:
         return 1e-3 if facts.num_parameters < 50e6 else 2e-4
 
+    def extend(self, model: PreTrainedModel, processor: Processor) -> None:
+        if self.add_tokens:
+            add_words(model, processor, self.add_tokens, where="method.add_tokens")
+
     def apply(self, model: PreTrainedModel, *, generator: torch.Generator) -> None:
         model.requires_grad_(False)
-        for name in select_linears(model, self.targets, where="method.targets"):
-            layer = model.get_submodule(name)
-            update = Update(layer, self.rank, self.scale, self.dropout)
-            # The paper's A; PEFT draws the same, uniform within +-1 / sqrt(width_in).
-            bound = 1 / math.sqrt(update.A.shape[1])
-            update.A.data.copy_(torch.empty(update.A.shape).uniform_(-bound, bound, generator=generator))
-            layer.register_module(HELD_AS, update)
-            layer.register_forward_hook(_add_update)
-            if self.bias != "none" and layer.bias is not None:
-                layer.bias.requires_grad_(True)
-        if self.bias == "all":
-            for name in select(model, ("bias",), where="method.bias"):
-                model.get_parameter(name).requires_grad_(True)
-        for name in head_to_learn(model, where="method"):
-            model.get_parameter(name).requires_grad_(True)
+        targets = select_maps(model, self.targets, where="method.targets")
+        ranks = self._said(model, targets, self.ranks, "ranks")
+        alphas = self._said(model, targets, self.alphas, "alphas")
+        for name in targets:
+            layer, rank = model.get_submodule(name), int(ranks.get(name, self.rank))
+            update = Update.of(layer, rank, self.scale(rank, alphas.get(name, self.alpha)), self.dropout)
+            begin(update, layer, self.start, generator=generator)
+            if self.dora:
+                update.decompose(layer)
+            hang(layer, update)
+        self._train_beside(model, targets)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
 
+    def _said(
+        self, model: PreTrainedModel, targets: tuple[str, ...], said: Mapping[str, float], field: str
+    ) -> dict[str, float]:
+        """What was said of targets in a field, layer by layer."""
+        values: dict[str, float] = {}
+        for selector, value in said.items():
+            meant = set(select_maps(model, (selector,), where=f"method.{field}")).intersection(targets)
+            if not meant:
+                raise MethodError(
+                    f"method.{field}: {selector} selects none of method.targets: {', '.join(self.targets)}"
+                )
+            values |= dict.fromkeys(meant, value)
+        return values
+
+    def _train_beside(self, model: PreTrainedModel, targets: tuple[str, ...]) -> None:
+        """Let learn what is no update: biases, what is new of the head, whole modules, the rows of new words."""
+        names = set(head_to_learn(model, where="method"))
+        if self.bias == "all":
+            names.update(select(model, ("bias",), where="method.bias"))
+        if self.bias == "targets":
+            names.update(f"{name}.bias" for name in targets)
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            if name in names:
+                parameter.requires_grad_(True)
+        if self.also_train:
+            learn_whole(model, self.also_train, targets, where="method.also_train")
+        if self.add_tokens:
+            hang_new_rows(model, where="method.add_tokens")
+
+    def groups(self, model: PreTrainedModel) -> list[Group]:
+        if self.learning_rate_ratio == 1.0:
+            return super().groups(model)
+        fast = tuple(update.B for _, update in parts_of(model, Update))
+        faster = Group(fast, learning_rate_scale=self.learning_rate_ratio)
+        others = []
+        for group in super().groups(model):
+            rest = tuple(p for p in group.parameters if not any(p is B for B in fast))
+            others += [replace(group, parameters=rest)] if rest else []
+        return [*others, faster]
+
     @contextmanager
     def off(self, model: PreTrainedModel) -> Iterator[None]:
-        """The frozen base with the learnt head; the updates are left out."""
-        if self.bias != "none":
-            raise MethodError(
-                f"method: lora with bias={self.bias} changes the base model itself; it cannot be switched off"
-            )
-        updates = [update for _, update in updates_of(model)]
-        for update in updates:
-            update.on = False
-        try:
+        """The frozen base with the learnt head; the updates are left out, and new words' rows are as they began."""
+        for field, value in (("bias", self.bias), ("also_train", ", ".join(self.also_train) or "none")):
+            if value != "none":
+                said = f"lora with {field}={value}"
+                raise MethodError(f"method: {said} changes the base model itself; it cannot be switched off")
+        with switched_off(model, Update), switched_off(model, NewRows):
             yield
-        finally:
-            for update in updates:
-                update.on = True
 
     @torch.no_grad()
     def fold(self, model: PreTrainedModel) -> None:
-        for layer, update in updates_of(model):
-            weight = update.weight().T if isinstance(layer, Conv1D) else update.weight()
-            layer.weight.data = (layer.weight.float() + weight).to(layer.weight.dtype)
-            delattr(layer, HELD_AS)
-            for key in [k for k, hook in layer._forward_hooks.items() if hook is _add_update]:
-                del layer._forward_hooks[key]
+        updates = parts_of(model, Update)
+        for layer, _ in updates:
+            if len(tied := tied_with(model, layer.weight)) > 1:
+                raise MethodError(
+                    f"method.targets: {' and '.join(tied)} share one weight, and the update of one alone cannot be "
+                    "folded into it; the adapter holds what was learnt"
+                )
+        for layer, update in updates:
+            set_plain_weight(layer, update.folded(layer))
+            take_down(layer, update)
+        for layer, rows in parts_of(model, NewRows):
+            fold_rows(layer, rows)
+            take_down(layer, rows)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        return cls.model_validate(_peft_lora.read_settings(folder))
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
-        _peft.save(model, folder, self._peft_config(model), HELD_AS)
+        usual = _peft_lora.Usual(self.rank, self.alpha, self.rank_stabilized, doubled=self.start == "pissa")
+        said = {"lora_dropout": self.dropout, "use_dora": self.dora, "bias": _peft_lora.BIASES[self.bias]}
+        _peft_lora.save(model, folder, usual, said)
 
     def load(self, model: PreTrainedModel, folder: Path) -> None:
-        _peft.load(model, folder, HELD_AS)
-
-    def _peft_config(self, model: PreTrainedModel) -> dict[str, Any]:
-        return {
-            "peft_type": "LORA",
-            "r": self.rank,
-            "lora_alpha": self.alpha,
-            "lora_dropout": self.dropout,
-            "use_rslora": self.rank_stabilized,
-            "bias": {"none": "none", "all": "all", "targets": "lora_only"}[self.bias],
-        }
-
-
-def updates_of(model: nn.Module) -> list[tuple[Any, Update]]:
-    """Every layer that has an update, with it."""
-    return [(layer, layer.get_submodule(HELD_AS)) for layer in model.modules() if hasattr(layer, HELD_AS)]  # type: ignore[misc]
+        _peft_lora.load(model, folder)

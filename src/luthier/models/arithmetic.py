@@ -17,9 +17,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedModel
 
 COMPUTED = torch.bfloat16
+KEEPS_PRECISION = "keeps_precision"
+"""The attribute with which a module says that its own parameters get no copies."""
 
 Forward = Callable[[], AbstractContextManager[Any]]
 """The context of each forward pass, where torch casts by itself."""
+
+AT_ONCE = 1024
+"""Rows of a matrix that are looked through at once."""
 
 _frozen_copies: Any = WeakIdKeyDictionary()
 """Of each frozen weight, where it lay, its version, and its copy: it outlasts a step, as the weight does not change."""
@@ -65,13 +70,43 @@ def _on_copies(model: nn.Module) -> Iterator[None]:
 def _places(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
     """Where the weights are that the model is to have copies of.
 
-    A batch norm's stay: its running statistics, which are no parameters, are as precise as they.
+    A batch norm's stay: its running statistics, which are no parameters, are as precise as they. So do those of a
+    module that says it keeps its precision, such as scales near 1, whose steps bf16 would round away.
     """
     for module in model.modules():
-        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm) and not getattr(module, KEEPS_PRECISION, False):
             for name, weight in module._parameters.items():
                 if weight is not None and weight.is_floating_point() and weight.dtype != COMPUTED:
                     yield module, name, weight
+
+
+@torch.no_grad()
+def narrow(model: nn.Module, *, is_known: bool = False) -> int:
+    """Hold in bf16, in place, each frozen matrix of which every number is one of bf16's; -> bytes that this saves.
+
+    What is computed in bf16 stays the same to the last bit, as it would be computed on copies like that; biases and
+    norms are too few to count. `is_known` says that no matrix need be looked through. `widen` undoes it.
+    """
+    saved = 0
+    for weight in dict.fromkeys(weight for _, _, weight in _places(model)):
+        is_held_wide = weight.dtype == torch.float32 and weight.ndim > 1 and not weight.requires_grad
+        if is_held_wide and (is_known or _is_narrow(weight)):
+            weight.data = weight.data.to(COMPUTED)
+            saved += weight.nbytes
+    return saved
+
+
+@torch.no_grad()
+def widen(model: nn.Module) -> None:
+    """Hold in fp32, in place, whatever is held in bf16."""
+    for weight in model.parameters():
+        if weight.dtype == COMPUTED:
+            weight.data = weight.data.float()
+
+
+def _is_narrow(weight: Tensor) -> bool:
+    """Whether no number of it would be rounded; of most that would, the first rows tell."""
+    return all(torch.equal(part.to(COMPUTED).to(part.dtype), part) for part in weight.split(AT_ONCE))
 
 
 def _copy_of(weight: nn.Parameter) -> nn.Parameter:

@@ -5,7 +5,7 @@ softmax(Q K' / sqrt(width)) V of rows of a sentence or a page is then up to 3.7 
 (benchmarks/README.md). On a GPU torch's varlen kernel does it: Dao 2023, https://arxiv.org/abs/2307.08691.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from luthier.models.dropout import kept
+from luthier.models.groups import ByHead, Group
 
 NAME = "luthier-flat"
 """What it is called in transformers' table of attention functions."""
@@ -29,50 +30,12 @@ LIKE = 1.2
 """Rows whose lengths differ by less than this factor are computed together, padded to the longest."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Rows that are computed together."""
-
-    places: Int[Tensor, "batch seq"]
-    """Where each row's tokens are among all; beyond a row's end, any token of it."""
-    lengths: Int[Tensor, " batch"] | None
-    """Tokens of each row; None where all have as many as there are places."""
-
-    @cached_property
-    def is_real(self) -> Tensor | None:
-        """(batch, seq): which places are tokens; None where all are."""
-        if self.lengths is None:
-            return None
-        return torch.arange(self.places.shape[1], device=self.places.device) < self.lengths[:, None]
-
-    def on(self, device: torch.device) -> "Group":
-        """The same on another device."""
-        if self.places.device == device:
-            return self
-        lengths = None if self.lengths is None else self.lengths.to(device, non_blocking=True)
-        return Group(self.places.to(device, non_blocking=True), lengths)
-
-    def mask(self, dtype: torch.dtype, *, causal: bool, window: int | None) -> Tensor | None:
-        """(batch or 1, seq, seq), 0 where a token sees another and -inf where not; None where each sees each."""
-        seq, device = self.places.shape[1], self.places.device
-        if not causal and self.is_real is None and (window is None or window >= seq):
-            return None
-        hidden = torch.zeros(1, seq, seq, dtype=torch.bool, device=device)
-        steps = torch.arange(seq, device=device)
-        if causal:
-            hidden = hidden | (steps[:, None] < steps)
-        if window is not None:
-            hidden = hidden | ((steps[:, None] - steps).abs() >= window)
-        if self.is_real is not None:
-            hidden = hidden | ~self.is_real[:, None]
-        return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
-
-
 class Rows:
     """Rows that lie one after the other, and how attention takes them."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self.lengths = tuple(length for length in lengths if length)  # an empty text may have no token
+        self._by_head: dict[Any, ByHead] = {}
 
     @cached_property
     def runs(self) -> "list[Run]":
@@ -106,6 +69,13 @@ class Rows:
         steps = torch.arange(int(lengths.max()))
         places = first[:, None] + torch.minimum(steps, lengths[:, None] - 1)
         return Group(places, None if bool((lengths == lengths[0]).all()) else lengths)
+
+    def by_head(self, heads: int, kv_heads: int, device: torch.device) -> ByHead:
+        """Where a layer with so many heads finds its states, head by head; the same in every layer."""
+        kind = heads, kv_heads, device
+        if kind not in self._by_head:
+            self._by_head[kind] = ByHead.of(self.groups, heads, kv_heads, device)
+        return self._by_head[kind]
 
     @cached_property
     def borders(self) -> Int[Tensor, " rows_and_one"]:
@@ -162,7 +132,7 @@ def attend_run(query: Tensor, key: Tensor, value: Tensor, run: Run, how: How) ->
         return attended
     (group,) = run.rows.groups
     has_border = how.window is not None and how.window < query.shape[1]
-    mask = group.on(query.device).mask(query.dtype, causal=how.causal, window=how.window) if has_border else None
+    mask = group.mask(query, causal=how.causal, window=how.window) if has_border else None
     answer = F.scaled_dot_product_attention(
         query[None],
         key[None],
@@ -180,71 +150,67 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: Rows, how: How) -> Tensor:
-        answer, saved, groups = torch.empty_like(query), [], [group.on(query.device) for group in rows.groups]
-        for group in groups:
-            q, k, v = _gathered(query, key, value, group)
-            mask = group.mask(q.dtype, causal=how.causal, window=how.window)
-            chances = _scores(q * how.scale, k, mask).softmax(-1)
+        heads, kv_heads = len(query), len(key)
+        at, saved = rows.by_head(heads, kv_heads, query.device), list[Tensor | None]()
+        queries = _taken(query, at.queries).mul_(how.scale)
+        keys, values = _taken(key, at.keys), _taken(value, at.keys)
+        answers = torch.empty_like(queries)
+        parts = (at.split(states, kv_heads) for states in (queries, keys, values, answers))
+        for group, q, k, v, answer in zip(at.groups, *parts, strict=True):
+            chances = _scores(q, k, group.mask(q, causal=how.causal, window=how.window)).softmax(-1)
             factor = _kept(chances, how.dropout) if how.dropout else None
-            _scatter(answer, (chances if factor is None else chances * factor) @ v, group)
+            torch.bmm(chances if factor is None else chances * factor, v, out=answer)
             saved += [chances, factor]
-        ctx.save_for_backward(query, key, value, *saved)
-        ctx.groups, ctx.how = groups, how
-        return answer
+        ctx.save_for_backward(queries, keys, values, *saved)
+        ctx.at, ctx.scale, ctx.heads, ctx.kv_heads = at, how.scale, heads, kv_heads
+        return _given(answers, at.of_queries, heads)
 
     @staticmethod
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, *saved = ctx.saved_tensors
-        gradients = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        for group, chances, factor in zip(ctx.groups, saved[::2], saved[1::2], strict=True):
-            q, k, v = _gathered(query, key, value, group)
-            d_answer = _together(above[0], len(key), group)
-            if group.is_real is not None:  # what lies beyond a row's end was dropped
-                by_row = d_answer.view(len(key), *group.places.shape[:1], -1, *group.places.shape[1:], key.shape[-1])
-                by_row.mul_(group.is_real[:, None, :, None])
-            d_chances = d_answer @ v.transpose(1, 2)
-            d_value = (chances if factor is None else chances * factor).transpose(1, 2) @ d_answer
+        at, kv_heads = ctx.at, ctx.kv_heads
+        queries, keys, values, *saved = ctx.saved_tensors
+        d_answers = _taken(above[0], at.queries).index_fill_(0, at.beyond, 0.0)
+        gradients = torch.empty_like(queries), torch.empty_like(keys), torch.empty_like(values)
+        parts = (at.split(states, kv_heads) for states in (queries, keys, values, d_answers, *gradients))
+        for chances, factor, q, k, v, d_answer, d_q, d_k, d_v in zip(saved[::2], saved[1::2], *parts, strict=True):
+            torch.bmm((chances if factor is None else chances * factor).transpose(1, 2), d_answer, out=d_v)
+            d_chances = torch.bmm(d_answer, v.transpose(1, 2))
             if factor is not None:
                 d_chances = d_chances.mul_(factor)
-            d_scores = torch._softmax_backward_data(d_chances, chances, -1, chances.dtype).mul_(ctx.how.scale)
-            for gradient, told in zip(gradients, (d_scores @ k, d_scores.transpose(1, 2) @ q, d_value), strict=True):
-                _scatter(gradient, told, group)
-        return *gradients, None, None
+            d_scores = torch._softmax_backward_data(d_chances, chances, -1, chances.dtype)
+            torch.bmm(d_scores, k, out=d_q)
+            torch.bmm(d_scores.transpose(1, 2), q, out=d_k)
+        d_queries, d_keys, d_values = gradients
+        d_query = _given(d_queries.mul_(ctx.scale), at.of_queries, ctx.heads)
+        return d_query, _given(d_keys, at.of_keys, kv_heads), _given(d_values, at.of_keys, kv_heads), None, None
 
 
 def _kept(chances: Tensor, p: float) -> Tensor:
     return kept(chances, p) if chances.device.type == "cpu" else F.dropout(torch.ones_like(chances), p)
 
 
-def _gathered(query: Tensor, key: Tensor, value: Tensor, group: Group) -> Iterator[Tensor]:
-    """Queries, (kv_heads * batch, heads / kv_heads * seq, width); keys and values, (kv_heads * batch, seq, width)."""
-    return (_together(states, len(key), group) for states in (query, key, value))
+def _taken(
+    states: Float[Tensor, "heads tokens width"], numbers: Int[Tensor, " places"]
+) -> Float[Tensor, "places width"]:
+    """A layer makes its states token by token, so that nothing is copied before."""
+    return states.transpose(0, 1).reshape(-1, states.shape[-1]).index_select(0, numbers)
 
 
-def _together(states: Float[Tensor, "heads tokens width"], kv_heads: int, group: Group) -> Float[Tensor, "n seq width"]:
-    """The states of a group's rows; heads that share a key lie one after the other, as if they were longer rows."""
-    heads, _, width = states.shape
-    batch, seq = group.places.shape
-    rows = states.index_select(1, group.places.flatten()).view(kv_heads, heads // kv_heads, batch, seq, width)
-    return rows.transpose(1, 2).reshape(kv_heads * batch, -1, width)
+def _given(
+    states: Float[Tensor, "places width"], places: Int[Tensor, " numbers"], heads: int
+) -> Float[Tensor, "heads tokens width"]:
+    """Back to where the tokens are; what was computed beyond a row's end is dropped."""
+    return states.index_select(0, places).view(-1, heads, states.shape[-1]).transpose(0, 1)
 
 
 def _scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Float[Tensor, "n queries keys"]:
     scores = q @ k.transpose(1, 2)
     if mask is not None:
-        batch, seq = mask.shape[:2]
-        scores.view(-1, batch, q.shape[1] // seq, seq, seq).add_(mask[:, None])
+        seq = k.shape[1]
+        by_row = (
+            scores.view(-1, mask.shape[0], q.shape[1] // seq, seq, seq)
+            if mask.shape[0] > 1
+            else scores.view(-1, seq, seq)
+        )
+        by_row.add_(mask[:, None] if mask.shape[0] > 1 else mask)
     return scores
-
-
-def _scatter(all_states: Tensor, told: Float[Tensor, "n seq width"], group: Group) -> None:
-    """Back to where the rows' tokens are; what was computed beyond their ends is dropped."""
-    heads, _, width = all_states.shape
-    batch, seq = group.places.shape
-    kv_heads = len(told) // batch
-    rows = told.view(kv_heads, batch, heads // kv_heads, seq, width).transpose(1, 2).reshape(heads, batch * seq, width)
-    places = group.places.flatten()
-    if group.is_real is not None:
-        real = group.is_real.flatten()
-        rows, places = rows[:, real], places[real]
-    all_states.index_copy_(1, places, rows)

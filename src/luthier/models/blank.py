@@ -6,10 +6,12 @@ built here is for planning: it runs, and answers nothing.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -20,6 +22,7 @@ from luthier.models import load, trust
 from luthier.models.architecture import auto_class, require_fit
 from luthier.models.heads import remember_new
 from luthier.models.place import place_of, told
+from luthier.models.quantise import quantise
 from luthier.models.quiet import quiet
 from luthier.models.source import ModelSource
 
@@ -50,6 +53,23 @@ def read_configuration(source: ModelSource, ask: load.Ask) -> PreTrainedConfig:
     return settings
 
 
+def is_bf16(source: ModelSource, settings: PreTrainedConfig) -> bool:
+    """Whether the model's file holds its matrices in bf16; where it is not here, whether the configuration says so."""
+    files = list(Path(place_of(source)).glob("*.safetensors"))
+    if not files:
+        return str(getattr(settings, "dtype", None)).endswith("bfloat16")
+    return all(kind == "BF16" for file in files for kind in _kinds_of_matrices(file))
+
+
+def _kinds_of_matrices(file: Path) -> Iterator[str]:
+    """By the names that safetensors has for types."""
+    with safe_open(file, framework="pt") as opened:
+        for name in opened.keys():  # noqa: SIM118 - it is no mapping
+            part = opened.get_slice(name)
+            if len(part.get_shape()) > 1:
+                yield part.get_dtype()
+
+
 def blank_model(
     settings: PreTrainedConfig, ask: load.Ask, source: ModelSource, *, device: str, pad_token_id: int | None
 ) -> PreTrainedModel:
@@ -64,6 +84,8 @@ def blank_model(
         model = chosen.from_config(settings, dtype=dtype, trust_remote_code=False)
         model.tie_weights()
     remember_new(model, ())
+    if source.quantize != "none":
+        quantise(model, source.quantize, device="cpu")
     model.config.pad_token_id = pad_token_id
     model.config.use_cache = False
     return cast(PreTrainedModel, model)

@@ -18,12 +18,14 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.utils import ModelOutput
 
-from luthier.models import attention
+from luthier.models import attention, prefixed
 from luthier.models.attention import How, Rows
 from luthier.models.layout import Layout
 
 FIRST_POSITION = "luthier_first_position"
 """The attribute of a model that takes flat rows: the position of a row's first token."""
+NEVER = "luthier_never_flat"
+"""The attribute of a model of which something that was put in knows padded rows alone."""
 TAKEN = {"input_ids", "attention_mask", "position_ids", "token_type_ids"}
 """Inputs, each (batch, seq), that can be laid flat."""
 
@@ -44,13 +46,24 @@ def is_laid(model: PreTrainedModel) -> bool:
     return getattr(model, FIRST_POSITION, None) is not None
 
 
+@contextmanager
+def padded(model: PreTrainedModel) -> Iterator[None]:
+    """Within it a model's rows are padded, as those of a model that was loaded to answer: to the last bit the same."""
+    first = getattr(model, FIRST_POSITION, None)
+    setattr(model, FIRST_POSITION, None)
+    try:
+        yield
+    finally:
+        setattr(model, FIRST_POSITION, first)
+
+
 def may_take(model: PreTrainedModel) -> bool:
     """Whether a model says that its attention is called through transformers' table, and reads text alone.
 
     That is all there is to know of one whose weights are not there.
     """
     alone = not model.config.is_encoder_decoder and model.main_input_name == "input_ids"
-    return alone and bool(model._supports_attention_backend)
+    return alone and bool(model._supports_attention_backend) and not hasattr(model, NEVER)
 
 
 def lay(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Flat | None:
@@ -135,6 +148,8 @@ def _attention(
         raise NotImplementedError("flat rows are for attention of rows over themselves")
     if any(others.get(name) is not None for name in ("softcap", "position_bias", "s_aux")):
         raise NotImplementedError("attention with a bias, a cap or a sink is not computed flat")
+    if prefixed.of(module) is not None:
+        raise NotImplementedError("attention with a prefix is not computed flat")
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     how = How(scale, dropout if module.training else 0.0, bool(causal), sliding_window)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
-from luthier.models import flat
+from luthier.models import flat, sentence_head
 
 
 class _Reached(Exception):
@@ -63,7 +63,12 @@ def _answer(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput
 
 
 def head(model: PreTrainedModel, answer: ModelOutput, inputs: Mapping[str, Any]) -> Tensor:
-    """The model's logits, given what its body answered for these inputs."""
+    """The model's logits, given what its body answered for these inputs; of a head that was put in its own one's place,
+    that one's."""
+    own = sentence_head.of(model)
+    if own is not None:
+        found: Tensor = own(answer["last_hidden_state"], inputs["attention_mask"])
+        return found
     with ExitStack() as stack:
         for body in bodies_of(model):
             stack.enter_context(_answering(body, answer))
@@ -91,7 +96,7 @@ def logits_of(
         encoder = getattr(model.config, "encoder", model.config)  # two models put together have a config each
         nothing = BaseModelOutput(last_hidden_state=states.new_zeros(1, 1, encoder.hidden_size))
         inputs = {"encoder_outputs": nothing, "decoder_input_ids": inputs["input_ids"]}
-    return head(model, picked, inputs)[0]
+    return head(model, picked, inputs).squeeze(0)  # whose backward pass copies nothing
 
 
 @contextmanager
@@ -109,10 +114,9 @@ def _answering(body: nn.Module, answer: ModelOutput) -> Iterator[None]:
 
 def bodies_of(model: PreTrainedModel) -> list[nn.Module]:
     """What may compute the hidden states that the head takes, the first that a model calls does: its base model, or the
-    decoder, where a model is its own base (T5) or passes over it (OPT)."""
+    decoder, where a model is its own base (T5) or passes over it (OPT); a model without a head is a body itself."""
     bodies = [] if model.base_model is model else [model.base_model]
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
     if isinstance(decoder, PreTrainedModel) and decoder is not model:
         bodies.append(decoder.base_model)
-    assert bodies, f"{type(model).__name__} has no body"
-    return list(dict.fromkeys(bodies))
+    return list(dict.fromkeys(bodies)) or [model]

@@ -21,8 +21,17 @@ def remember_new(model: PreTrainedModel, names: Collection[str]) -> None:
 
 def head_to_learn(model: PreTrainedModel, *, where: str) -> list[str]:
     """The names of the head's parameters that are to be learnt with whatever else is."""
+    if model.base_model is model and model.get_output_embeddings() is None:
+        return []  # a body alone
     head = select(model, ("head",), where=where)
     if model.get_output_embeddings() is None:
         return list(head)
     new: Collection[str] = getattr(model, NEW, ())
     return [name for name in head if name in new]
+
+
+def learn_head(model: PreTrainedModel, *, where: str) -> None:
+    """Let learn what is to be learnt of the head, held in fp32."""
+    for name in head_to_learn(model, where=where):
+        parameter = model.get_parameter(name).requires_grad_(True)
+        parameter.data = parameter.data.float()

@@ -23,6 +23,7 @@ from luthier.models.architecture import Architecture, architecture, auto_class, 
 from luthier.models.heads import remember_new
 from luthier.models.place import place_of, told
 from luthier.models.processor import Processor, tokenizer_of
+from luthier.models.quantise import quantise
 from luthier.models.quiet import quiet
 from luthier.models.source import ModelSource
 
@@ -90,6 +91,8 @@ def load_model(
     mismatched = [name for name, *_ in loaded["mismatched_keys"]]
     said = trust.require_body(model, loaded["missing_keys"], mismatched, source.name)
     remember_new(model, loaded["missing_keys"])
+    if source.quantize != "none":
+        said += quantise(model, source.quantize, device=device)
     if notes is not None:
         notes += said
     model.config.pad_token_id = tokenizer_of(processor).pad_token_id  # decoders look for a row's last token by it

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Int
 from numpy import ndarray
 
+from luthier.models import heap
+
 Answer = TypeVar("Answer")
 
 SAID = (
@@ -47,6 +49,7 @@ def in_halves(rows: Int[ndarray, " rows"], compute: Callable[[Int[ndarray, " par
 def give_back() -> None:
     """Free what nothing refers to any more, and what torch holds in reserve."""
     gc.collect()
+    heap.give_back()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():

@@ -6,20 +6,23 @@
     last-2  first-4  blocks.4-6    some blocks, counted from 0, both ends included: the decoder's if there is
     encoder.last-2                 one, else the encoder's, unless the kind stands before
     bias  q_proj  attention.self   the end of a module's or parameter's name, with all that is below it
+    layer.*.output  fc*            the same; * stands for any letters between two dots
     re:layer.[02].attention        a regular expression, searched for in parameters' full names
 
 A word has the first of these meanings that the model has: `head` is the role, even where a module has that
-name too. Roles and all-linear mean layers' own parameters, never what was learnt and hung below a layer.
+name too. Roles and all-linear mean layers' own parameters, never what was learnt and hung below a layer. YAML wants
+quotes around a word that begins with *.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from luthier.errors import MethodError, ModelError, did_you_mean
 from luthier.models.anatomy import ROLES, Anatomy, Block, is_linear, join, own_modules, read
+from luthier.models.words import word_tables
 
 _ROLE_WORDS = {word for role in ROLES for word in (role, role.partition(".")[0])}
 _BLOCKS = re.compile(r"(?:(encoder|decoder)\.)?(?:(first|last)-(\d+)|blocks\.(\d+)(?:-(\d+))?)")
@@ -41,15 +44,62 @@ def select_linears(model: PreTrainedModel, selectors: Sequence[str], *, where: s
 
     A tied weight is selected only under the name that was meant: `embedding` never means the head.
     """
-    linears = _linears(model)
-    chosen: set[str] = set()
+    linears, chosen = _linears(model), set[str]()
     for selector in selectors:
         names = _names(model, selector, where)
-        found = {linear for linear in linears if f"{linear}.weight" in names}
+        found = _owners(linears, names)
         if not found:
             raise MethodError(f"{where}: {selector} selects no linear layer; {_offer(model)}")
         chosen |= found
     return tuple(linear for linear in linears if linear in chosen)
+
+
+def select_maps(model: PreTrainedModel, selectors: Sequence[str], *, where: str) -> tuple[str, ...]:
+    """The same with tables of words: a selector that means no linear layer may mean one (`embedding`, `embed_tokens`),
+    and a regular expression means each that it matches."""
+    linears, tables, chosen = _linears(model), tuple(word_tables(model)), set[str]()
+    for selector in selectors:
+        names = _names(model, selector, where)
+        found = _owners(linears, names)
+        if not found or selector.startswith("re:"):
+            found |= _owners(tables, names)
+        if not found:
+            raise MethodError(f"{where}: {selector} selects no linear layer and no table of words; {_offer(model)}")
+        chosen |= found
+    return tuple(name for name, _ in own_modules(model) if name in chosen)
+
+
+def select_modules(model: PreTrainedModel, selectors: Sequence[str], *, where: str) -> tuple[str, ...]:
+    """Full names of the modules that own the selected parameters, each of which must be selected whole.
+
+    Errors as `select`, and MethodError where a module is selected in part.
+    """
+    chosen: dict[str, None] = {}
+    for selector in selectors:
+        names = _names(model, selector, where)
+        for owner in dict.fromkeys(name.rpartition(".")[0] for name in names):
+            own = {join(owner, name) for name, _ in model.get_submodule(owner).named_parameters(recurse=False)}
+            if own - names:
+                raise MethodError(f"{where}: {selector} selects {owner} in part; a module learns as a whole here")
+            chosen[owner] = None
+    return tuple(name for name, _ in own_modules(model) if name in chosen)
+
+
+def _owners(layers: Iterable[str], names: Container[str]) -> set[str]:
+    return {layer for layer in layers if f"{layer}.weight" in names}
+
+
+def select_blocks(model: PreTrainedModel, selectors: Sequence[str], *, where: str) -> tuple[Block, ...]:
+    """The blocks that are meant by `all`, encoder, decoder, last-2 and the like, in the model's order; errors as
+    `select`, and MethodError where a selector means parts of blocks."""
+    every = _read(model, selectors[0], where).blocks
+    chosen: set[str] = set()
+    for selector in selectors:
+        if selector not in ("all", "encoder", "decoder") and not _BLOCKS.fullmatch(selector):
+            raise MethodError(f"{where}: {selector} means no whole blocks; say all, encoder, last-2, blocks.0-1")
+        blocks = every if selector == "all" else _blocks(model, selector, where)
+        chosen |= {block.name for block in blocks}
+    return tuple(block for block in every if block.name in chosen)
 
 
 def _names(model: PreTrainedModel, selector: str, where: str) -> set[str]:
@@ -58,6 +108,9 @@ def _names(model: PreTrainedModel, selector: str, where: str) -> set[str]:
         return names
     if selector.startswith("re:"):
         found = _search(names, selector, where)
+    elif "*" in selector:
+        pattern = re.escape(selector).replace(r"\*", "[^.]*")
+        found = {name for name in names if re.search(rf"(?:^|\.){pattern}(?:\.|$)", name)}
     elif selector in ("encoder", "decoder") or _BLOCKS.fullmatch(selector):
         prefixes = tuple(f"{block.name}." for block in _blocks(model, selector, where))
         found = {name for name in names if name.startswith(prefixes)}
@@ -126,7 +179,7 @@ def _linears(model: nn.Module) -> tuple[str, ...]:
 
 
 def _nothing(model: PreTrainedModel, selector: str) -> str:
-    if selector.startswith("re:"):
+    if selector.startswith("re:") or "*" in selector:
         return f"no parameter's name matches {selector}; {_offer(model)}"
     if selector in _ROLE_WORDS:
         return f"no layer has the role {selector}; this model has {', '.join(read(model).roles)}"

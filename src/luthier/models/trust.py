@@ -51,8 +51,8 @@ def harmless(config: Any, name: str) -> Any:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         kind = f" ({method[:30]})" if isinstance(method, str) else ""
         raise ModelError(
-            f"model.name: {name} holds quantised weights{kind}; Luthier trains plain ones. "
-            "Name the model that it was made from"
+            f"model.name: {name} holds quantised weights{kind}; Luthier quantises plain ones "
+            "itself (model.quantize=nf4). Name the model that it was made from"
         )
     kept = {key: value for key, value in config.items() if key not in CHOOSES_CODE and not key.startswith("_")}
     return {key: harmless(value, name) for key, value in kept.items()}

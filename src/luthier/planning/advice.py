@@ -15,8 +15,8 @@ FEW_ROWS = 1000
 FEW_ROWS_A_LABEL = 32
 LARGE = 1_000_000_000
 """Parameters from which on a small update comes first."""
-SMALL_FIRST = ("lora", "partial, last 2 blocks", "partial, head", "full")
-ALL_FIRST = ("full", "lora", "partial, last 2 blocks", "partial, head")
+SMALL_FIRST = ("lora", "qlora", "partial, last 2 blocks", "partial, head", "full")
+ALL_FIRST = ("full", "lora", "qlora", "partial, last 2 blocks", "partial, head")
 
 
 def advice(
@@ -26,8 +26,7 @@ def advice(
     told, is_large = list[str](), num_parameters >= LARGE
     is_few = num_rows is not None and num_rows < FEW_ROWS
     order = SMALL_FIRST if is_few or is_large else ALL_FIRST
-    known = [option for option in options if option.settings]
-    fitting = [option for option in known if memory is None or option.peak <= memory]
+    fitting = [option for option in options if memory is None or option.peak <= memory]
     ranked = sorted(fitting, key=lambda option: (order.index(option.name), option.checkpointing))
     if ranked:
         best = ranked[0]
@@ -37,23 +36,17 @@ def advice(
             [] if why else ["the model is small, and nothing learns more than all of it"] if best.name == "full" else []
         )
         bigger = [
-            each.name for each in known if each not in fitting and order.index(each.name) < order.index(best.name)
+            each.name for each in options if each not in fitting and order.index(each.name) < order.index(best.name)
         ]
         why += [f"{bigger[0]} does not fit"] if bigger else []
         reason = f", as {' and '.join(why)}" if why else ""
         told.append(f"Take {best.name} ({' '.join(best.settings)}): {written(best.peak)}{reason}.")
-    elif known and memory is not None:
-        least = min(known, key=lambda option: option.peak)
+    elif options and memory is not None:
+        least = min(options, key=lambda option: option.peak)
         told.append(
             f"Nothing fits in {written(memory)}: the least, {least.name}, takes {written(least.peak)}. Take a smaller "
             "model, shorter rows, a smaller training.micro_batch_size, or more devices (--devices)."
         )
-    if memory is not None and not ranked:
-        told += [
-            f"QLoRA would take {written(option.peak)}, but Luthier trains no quantised weights."
-            for option in options
-            if option.name == "qlora" and option.checkpointing and option.peak <= memory
-        ]
     if num_labels and num_rows is not None and num_rows / num_labels < FEW_ROWS_A_LABEL and groups_of("setfit"):
         told.append(f"With {num_rows / num_labels:.0f} rows a label, try setfit too: it is made for a few.")
     return told

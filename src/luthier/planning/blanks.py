@@ -83,6 +83,17 @@ def _chosen(task: Any, text: str, number: int) -> Row:
     return {"question": text, "choices": choices, "answer": number % NUM_CHOICES}
 
 
+def _alike(task: Any, text: str, number: int) -> Row:
+    texts = {"anchor": text, "positive": text, "negative": text}
+    if task.rows in ("auto", "pairs", "triplets"):
+        return texts if task.rows == "triplets" else {name: text for name in ("anchor", "positive")}
+    return (
+        {"text": text, "label": f"{number % 2}"}
+        if task.rows == "labelled"
+        else {"text": text, "text_pair": text, "score": 1.0}
+    )
+
+
 def _translated(task: Any, text: str, number: int) -> Row:
     return {"source": text, "target": text}
 
@@ -97,6 +108,7 @@ _ROWS: Mapping[str, tuple[Mapping[str, Any], Callable[[Any, str, int], Row]]] = 
     "masked-lm": ({"max_length": ...}, _plain),
     "multiple-choice": ({"max_length": ...}, _chosen),
     "question-answering": ({"max_length": ...}, _answered),
+    "sentence-similarity": ({"max_length": ...}, _alike),
     "seq2seq": ({"max_source_length": ..., "source_language": None, "target_language": None}, _translated),
     "text-classification": ({"max_length": ...}, _classified),
     "token-classification": ({"max_length": ...}, _tagged),

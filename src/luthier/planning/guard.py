@@ -1,10 +1,13 @@
-"""Whether a run has room, asked before its weights are loaded: it goes on, goes on in smaller pieces, or is refused.
+"""Whether a run has room, asked before its weights are loaded: if not, it goes on in smaller pieces or with
+checkpointing, or it is refused.
 
 Most runs are far from any limit: a rough count tells so at once, and only the others are rehearsed. What cannot be
 rehearsed goes on, as a plan that fails is no reason for a run to.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedConfig
 
@@ -16,7 +19,8 @@ from luthier.models.load import Ask
 from luthier.models.place import place_of
 from luthier.planning import stages
 from luthier.planning.amounts import written
-from luthier.planning.plan import Room, largest_micro_batch, room_of
+from luthier.planning.fitting import fastest
+from luthier.planning.plan import Room, room_of
 from luthier.planning.subject import Subject, ready, subject_of
 from luthier.recipe import Recipe
 
@@ -31,7 +35,7 @@ WEIGHTS = ("*.safetensors", "*.gguf")
 
 
 def foresee(recipe: Recipe, rows: Rows) -> tuple[Recipe, list[str]]:
-    """The recipe, in smaller micro-batches where it fits only so, and notes on that.
+    """The recipe, in smaller micro-batches or with checkpointing where it fits only so, and notes on that.
 
     Raises TrainingError where it cannot fit, unless the recipe says that it need not.
     """
@@ -78,17 +82,33 @@ def rough(recipe: Recipe, rows: Rows, settings: PreTrainedConfig) -> int | None:
 
 def _within(room: Room, recipe: Recipe, subject: Subject) -> tuple[Recipe, list[str]]:
     with ready(subject) as made:
-        stage = stages.training(made)
+        stage, whole = stages.training(made), stages.loading(made)
+        longest = int(max(made.prepared["length"][:]))
+    assert room.memory is not None
+    free = f"{written(room.memory)} are free"
+    if whole is not None and not room.holds(whole.peak):
+        raise TrainingError(
+            f"memory: the weights take {written(whole.peak)} when they are loaded and saved, and {free}; "
+            "model.dtype=bfloat16 halves that, and training.require_memory=false goes on all the same"
+        )
     if room.holds(stage.peak):
         return recipe, []
-    assert room.memory is not None
-    needs = f"a step of this run takes {written(stage.peak)}, and {written(room.memory)} are free"
-    if recipe.training.micro_batch_size == "auto" and not recipe.training.fused_backward:
-        most = largest_micro_batch(subject, room)
-        if most:
-            training = recipe.training.model_copy(update={"micro_batch_size": most})
-            changed = recipe.model_copy(update={"training": training})
-            return changed, [f"memory: {needs}; so it is computed {most} rows at once (training.micro_batch_size)"]
-    raise TrainingError(
-        f"memory: {needs}; luthier plan tells what would fit, and training.require_memory=false goes on all the same"
-    )
+    needs = f"a step of this run takes {written(stage.peak)}, and {free}"
+    changed = fastest(subject, room, longest)
+    if changed is None:
+        raise TrainingError(
+            f"memory: {needs}; luthier plan tells what would fit, and training.require_memory=false goes on all the "
+            "same"
+        )
+    training = recipe.training.model_copy(update=changed)
+    return recipe.model_copy(update={"training": training}), [f"memory: {needs}; so {_told(changed)}"]
+
+
+def _told(changed: Mapping[str, Any]) -> str:
+    """What becomes of a step, in words."""
+    told = []
+    if "micro_batch_size" in changed:
+        told.append(f"it is computed {changed['micro_batch_size']} rows at once (training.micro_batch_size)")
+    if "checkpointing" in changed:
+        told.append("its blocks are computed once more in backward (training.checkpointing: blocks)")
+    return " and ".join(told)

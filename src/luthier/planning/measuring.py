@@ -23,16 +23,17 @@ def measure(recipe: Recipe, rows: Rows) -> tuple[float, float]:
     built = build(recipe, rows)
     task, settings = built.recipe.task, built.recipe.training
     prepared = task.prepare(rows.splits.train, built.processor, training=True)
-    order = Order.plan(prepared["length"][:], settings)
+    stage = built.recipe.method.stage(task)
+    order = Order.of(stage, prepared, settings)
 
     def collate(numbers: portions.Rows) -> Batch:
-        return task.collate(prepared[numbers], built.processor)
+        return stage.task.collate(prepared[numbers], built.processor)
 
-    how = {"whole": task.couples_rows, "is_flat": is_laid(built.model)}
-    some = islice(portions.portions(order, settings, collate, after=0, **how), NUM_STEPS)
+    is_flat = is_laid(built.model)
+    some = islice(portions.portions(order, settings, collate, after=0, is_flat=is_flat), NUM_STEPS)
     state = TrainState.start(built.model, built.recipe.method, settings, NUM_STEPS)
     seconds, begun = list[float](), time.perf_counter()
-    for step in train(built.model, task, some, settings, state):
+    for step in train(built.model, stage.task, some, settings, state):
         float(step.loss)  # waits for the device
         seconds.append(time.perf_counter() - begun)
         begun = time.perf_counter()

@@ -1,7 +1,7 @@
 """The methods that a user may choose between, and what a training step takes under each.
 
-QLoRA holds the blocks' linear layers in four bits and a share of their scales, 4 + 8/64 + 32/(64 * 256) = 4.127 bits a
-weight (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314); it is counted by that formula from LoRA's rehearsal.
+Where bitsandbytes is not installed, QLoRA is counted from LoRA's rehearsal by the formula of its weights, 4.127 bits
+for each of the blocks' linear layers (models/quantised.py); that leaves out the one plain weight that a product needs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,17 +10,20 @@ from typing import Any
 
 from luthier.component import find
 from luthier.errors import LuthierError
+from luthier.extras import is_there
 from luthier.models.anatomy import read
+from luthier.models.blank import is_bf16
+from luthier.models.quantised import BITS
 from luthier.planning.ledger import Part, total
 from luthier.planning.stages import training
 from luthier.planning.subject import Ready, Subject, ready
 
-QUANTISED_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "full": {"kind": "full"},
     "partial, last 2 blocks": {"kind": "partial", "train": ("last-2", "head")},
     "partial, head": {"kind": "partial", "train": ("head",)},
     "lora": {"kind": "lora"},
+    "qlora": {"kind": "lora"},
 }
 DIVIDED: tuple[Part, ...] = ("weights", "gradients", "optimizer")
 """What several devices share, where states are sharded (ZeRO-3, https://arxiv.org/abs/1910.02054; FSDP)."""
@@ -35,7 +38,7 @@ class Option:
     parts: Mapping[Part, int]
     """Bytes of each part on one device, when most is taken."""
     settings: tuple[str, ...]
-    """Overrides that make a recipe this one; none where Luthier has no such method."""
+    """Overrides that make a recipe this one."""
 
     @property
     def peak(self) -> int:
@@ -50,7 +53,7 @@ def options(subject: Subject, num_devices: int = 1) -> Iterator[Option]:
         method = find("methods", said["kind"]).model_validate(settings)
         for checkpointing in (False, True):
             try:
-                yield from _rehearsed(subject, name, method, checkpointing, num_devices)
+                yield _rehearsed(subject, name, method, checkpointing, num_devices)
             except LuthierError:  # this model has no blocks, or no such part
                 break
 
@@ -60,31 +63,37 @@ def sharded(parts: Mapping[Part, int], num_devices: int) -> Mapping[Part, int]:
     return {part: size // num_devices if part in DIVIDED else size for part, size in parts.items()}
 
 
-def _rehearsed(subject: Subject, name: str, method: Any, checkpointing: bool, num_devices: int) -> Iterator[Option]:
-    source, precision = subject.recipe.model, subject.recipe.training.precision
-    halved = method.kind() == "lora" and source.dtype == "auto" and _computes_in_bf16(subject)
+def _rehearsed(subject: Subject, name: str, method: Any, checkpointing: bool, num_devices: int) -> Option:
+    asked, precision = subject.recipe.model, subject.recipe.training.precision
+    quantize = "nf4" if name == "qlora" else "none"
+    is_counted = name == "qlora" and not is_there("bitsandbytes")
+    source = asked.model_copy(update={"quantize": "none" if is_counted else quantize})
+    halved = method.kind() == "lora" and asked.dtype == "auto" and _would_be_rounded(subject)
     if halved:
         source = source.model_copy(update={"dtype": "bfloat16"})
     again = "blocks" if checkpointing else None
     changed = subject.of(method=method, model=source, training={"checkpointing": again, "precision": precision})
     with ready(changed) as made:
         parts = training(made).parts
-        quantised = {**parts, "weights": parts["weights"] - _saved(made)}
-    said = [f"method={method.kind()}", *(["model.dtype=bfloat16"] if halved else [])]
+        if is_counted:
+            parts = {**parts, "weights": parts["weights"] - _saved(made)}
+    said = [f"method={method.kind()}"]
+    said += [f"model.quantize={quantize}"] if quantize != asked.quantize else []
+    said += ["model.dtype=bfloat16"] if halved and quantize == "none" else []  # else it is so by itself
     said += [f"method.train=[{', '.join(method.train)}]"] if method.kind() == "partial" else []
     said += ["training.checkpointing=blocks"] if checkpointing else []
-    yield Option(name, checkpointing, sharded(parts, num_devices), tuple(said))
-    if method.kind() == "lora":
-        yield Option("qlora", checkpointing, sharded(quantised, num_devices), ())
+    return Option(name, checkpointing, sharded(parts, num_devices), tuple(said))
 
 
-def _computes_in_bf16(subject: Subject) -> bool:
+def _would_be_rounded(subject: Subject) -> bool:
+    """Whether frozen weights are held in bf16 only where the recipe says so."""
     from luthier.models.device import choose_precision
 
-    return choose_precision(subject.recipe.training.precision, subject.rows.device) == "bf16"
+    computed = choose_precision(subject.recipe.training.precision, subject.rows.device)
+    return computed == "bf16" and not is_bf16(subject.recipe.model, subject.settings)
 
 
 def _saved(made: Ready) -> int:
     """Bytes that the weights of the blocks' linear layers would not take."""
     weights = [made.model.get_submodule(name).get_parameter("weight") for name in read(made.model).linears]
-    return sum(w.nbytes - int(w.numel() * QUANTISED_BITS / 8) for w in weights)
+    return sum(w.nbytes - int(w.numel() * BITS["nf4"] / 8) for w in weights)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.models.memory import available
+from luthier.models.quantise import num_weights
 from luthier.planning import stages
 from luthier.planning.advice import advice
 from luthier.planning.ledger import total
@@ -77,11 +78,11 @@ def plan(
 ) -> Plan:
     """Rehearse every stage, and each method with `compare`; `rate` is in floating-point operations a second."""
     done = []
-    for rehearse in (stages.training, stages.evaluation, stages.generation):
+    for rehearse in (stages.training, stages.evaluation, stages.generation, stages.loading):
         on_progress(rehearse.__name__)
         with ready(subject) as made:
             stage = rehearse(made)
-            sizes = [(p.numel(), p.requires_grad) for p in made.model.parameters()]
+            num_parameters, num_learnt = num_weights(made.model)
             resolved = made.recipe
         if stage is not None:
             done.append(replace(stage, parts=sharded(stage.parts, room.num_devices)))
@@ -93,7 +94,7 @@ def plan(
     for option in options(subject, room.num_devices) if compare else ():
         on_progress(option.name)
         compared.append(option)
-    num_parameters, num_labels = sum(size for size, _ in sizes), len(getattr(resolved.task, "labels", ()))
+    num_labels = 0 if resolved.method.kind() == "setfit" else len(getattr(resolved.task, "labels", ()))
     told = advice(
         compared, room.memory, num_rows=subject.num_rows, num_labels=num_labels, num_parameters=num_parameters
     )
@@ -103,7 +104,7 @@ def plan(
         room,
         tuple(done),
         num_parameters,
-        sum(size for size, learns in sizes if learns),
+        num_learnt,
         num_steps(resolved, subject.num_rows),
         largest,
         seconds,
@@ -125,7 +126,9 @@ def largest_micro_batch(subject: Subject, room: Room) -> int | None:
     most = subject.recipe.training.batch_size
     if fits(most):
         return most
-    low, high = 0, most  # `low` fits, `high` does not
+    if most == 1 or not fits(1):
+        return 0
+    low, high = 1, most  # `low` fits, `high` does not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

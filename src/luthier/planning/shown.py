@@ -70,7 +70,7 @@ def _print_options(made: Plan, console: Console) -> None:
     table = _table("Methods, at this recipe's micro-batch", "checkpointing", "peak", "", "settings")
     for option in made.options:
         fits = _fits(made.room.holds(option.peak)) if made.room.memory is not None else ""
-        settings = escape(" ".join(option.settings)) or "4.127 bits a weight, by formula"
+        settings = escape(" ".join(option.settings))
         table.add_row(option.name, "blocks" if option.checkpointing else "", written(option.peak), fits, settings)
     console.print(table)
 

@@ -20,7 +20,7 @@ from luthier.evaluation.predict import predict
 from luthier.models.arithmetic import computing
 from luthier.models.flat import is_laid
 from luthier.planning.kernels import kernels_of
-from luthier.planning.ledger import Ledger, Part, largest, total
+from luthier.planning.ledger import PARTS, Ledger, Part, largest, total
 from luthier.planning.rehearsal import Rehearsal, enter_model, rehearsing
 from luthier.planning.subject import Ready
 from luthier.tasks import Batch
@@ -56,7 +56,9 @@ def training(ready: Ready) -> Stage:
     with _rehearsed(ready) as (ledger, rehearsal):
         for batch in batches:
             _enter_batch(ledger, batch)
-        state = TrainState.start(ready.model, ready.recipe.method, settings, num_steps=1)
+        last = max(group.starts_at_epoch for group in ready.recipe.method.groups(ready.model))
+        ends = (0,) * last  # the epoch in which all learns takes most
+        state = TrainState.start(ready.model, ready.recipe.method, settings, num_steps=1, epoch_ends=ends)
         learnt = [parameter for parameter in ready.model.parameters() if parameter.requires_grad]
         _give_gradients(learnt, ledger)
         state.optimizer.step()  # from the first one on the optimiser has its state
@@ -64,7 +66,8 @@ def training(ready: Ready) -> Stage:
         begun, done = ledger.now(), rehearsal.num_flops
         if len(batches) > 1:
             _give_gradients(learnt, ledger)
-        for _ in train(ready.model, ready.recipe.task, [lambda _: batches[-1:]], settings, state):
+        task = ready.recipe.method.stage(ready.recipe.task).task
+        for _ in train(ready.model, task, [lambda _: batches[-1:]], settings, state):
             pass
     costs = [_cost(batch) for batch in batches]
     num_flops = (rehearsal.num_flops - done) * sum(costs) // costs[-1]
@@ -98,6 +101,15 @@ def generation(ready: Ready) -> Stage | None:
         begun, written, done = _write(ready.model, inputs, how.max_new_tokens, how.num_beams, rehearsal)
     parts = largest([ledger.peak(until=begun), ledger.peak(since=written)])
     return Stage("generation", parts, rehearsal.num_flops - done, len(rows))
+
+
+def loading(ready: Ready) -> Stage | None:
+    """The weights as they are loaded, and again when what was learnt is folded into them and saved; None where training
+    holds them so too."""
+    if not ready.narrowed:
+        return None
+    held = sum(tensor.nbytes for tensor in (*ready.model.parameters(), *ready.model.buffers()))
+    return Stage("loading", {**dict.fromkeys(PARTS, 0), "weights": held + ready.narrowed}, 0, 0)
 
 
 def _write(
@@ -155,16 +167,15 @@ def _rehearsed(ready: Ready) -> Iterator[tuple[Ledger, Rehearsal]]:
 
 def _micro_batches(ready: Ready) -> Sequence[Batch]:
     """The micro-batches of the step that takes most, as the course makes them."""
-    task, rows = ready.recipe.task, ready.prepared
+    stage, rows = ready.recipe.method.stage(ready.recipe.task), ready.prepared
     once = ready.recipe.training.model_copy(update={"epochs": 1, "steps": None})
-    order = Order.plan(rows["length"][:], once)
+    order = Order.of(stage, rows, once)
 
     def collate(numbers: Rows) -> Batch:
         with unset_fake_temporarily():  # token ids and masks keep their numbers
-            return task.collate(rows[numbers], ready.processor)
+            return stage.task.collate(rows[numbers], ready.processor)
 
-    how = {"whole": task.couples_rows, "is_flat": is_laid(ready.model)}
-    epoch = islice(portions(order, once, collate, after=0, **how), order.num_steps)
+    epoch = islice(portions(order, once, collate, after=0, is_flat=is_laid(ready.model)), order.num_steps)
     return max((portion(1) for portion in epoch), key=lambda step: sum(map(_cost, step)))
 
 

@@ -14,9 +14,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from luthier.component import Facts
 from luthier.data.splits import Splits
 from luthier.errors import RecipeError
-from luthier.groundwork import Rows, make_ready, read_rows
+from luthier.groundwork import Rows, make_ready, read_rows, settled
 from luthier.models import flat
-from luthier.models.blank import blank_model, faking, read_configuration
+from luthier.models.arithmetic import narrow
+from luthier.models.blank import blank_model, faking, is_bf16, read_configuration
 from luthier.models.device import choose_device
 from luthier.models.load import Ask
 from luthier.models.processor import Processor, tokenizer_of
@@ -58,6 +59,8 @@ class Ready:
     processor: Processor
     prepared: Dataset
     """Rows of one step, the longest first."""
+    narrowed: int = 0
+    """Bytes that frozen weights take less than when they are loaded, as long as the run trains."""
 
 
 def subject_of(recipe: Recipe, *, length: int | None = None, rows: Rows | None = None) -> Subject:
@@ -83,8 +86,9 @@ def subject_of(recipe: Recipe, *, length: int | None = None, rows: Rows | None =
 @contextmanager
 def ready(subject: Subject) -> Iterator[Ready]:
     """The subject's model with its method applied; fake tensors are made for as long as the context lasts."""
-    rows, recipe = subject.rows, subject.recipe
+    rows, recipe = subject.rows, settled(subject.recipe, subject.rows.device)
     settings, ask = copy.deepcopy(subject.settings), Ask.of(rows.task)
+    is_narrow = is_bf16(recipe.model, settings)
     pad_token_id = tokenizer_of(subject.processor).pad_token_id
     with faking():
         model = blank_model(settings, ask, recipe.model, device=rows.device, pad_token_id=pad_token_id)
@@ -95,7 +99,9 @@ def ready(subject: Subject) -> Iterator[Ready]:
             task = resolved.task.model_copy(update={"packing": True})
             resolved = resolved.model_copy(update={"task": task})
         prepared = _longest(resolved, rows.splits.train, subject.processor)
-        yield Ready(resolved, model, subject.processor, prepared)
+        narrows = is_narrow and resolved.model.narrows(resolved.training.precision)
+        narrowed = narrow(model, is_known=True) if narrows else 0
+        yield Ready(resolved, model, subject.processor, prepared, narrowed)
 
 
 def _unpacked(task: Task) -> Task:

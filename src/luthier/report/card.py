@@ -33,7 +33,7 @@ def _front(evidence: Evidence) -> str:
     """What the hub's search and widgets read."""
     recipe = evidence.recipe
     front: dict[str, Any] = {
-        "library_name": "transformers" if evidence.run.model_folder.is_dir() else "peft",
+        "library_name": evidence.library,
         "pipeline_tag": recipe.task.pipeline,
         "tags": ["luthier", recipe.method.kind()],
     }
@@ -103,9 +103,8 @@ def _use(evidence: Evidence) -> list[str]:
             f"model({sample})"
         )
         blocks.insert(0, _python(pipeline))
-    if evidence.auto_class:
-        loaded = f"{evidence.auto_class}.from_pretrained({folder + '/model'!r})  # or its name on the hub"
-        blocks.insert(0, _python(f"from transformers import {evidence.auto_class}\n\nmodel = {loaded}"))
+    if loading := evidence.loading(folder + "/model"):
+        blocks.insert(0, _python(f"{loading}  # or its name on the hub"))
     return ["## How to use it", *blocks]
 
 
@@ -142,6 +141,7 @@ def _method(evidence: Evidence) -> list[str]:
         "seed": training.seed,
     }
     settings = {f"method.{name}": value for name, value in recipe.method.model_dump().items()}
+    settings |= {} if recipe.model.quantize == "none" else {"model.quantize": recipe.model.quantize}
     settings |= {f"training.{name}": value for name, value in learning.items()}
     rows = [[f"`{name}`", _plain(setting(value))] for name, value in settings.items()]
     return ["## Method", told, _table(["setting", "value"], rows)]

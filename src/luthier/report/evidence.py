@@ -16,6 +16,10 @@ OF_LABEL = "f1 of "
 SPLITS = ("train", BEFORE, "validation", "test")
 
 
+TOLD_BY = {"setfit": "config_setfit.json", "sentence-transformers": "modules.json"}
+"""The file that a folder of each library has, beside those of transformers."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """A run's recipe, log, scores and surroundings."""
@@ -78,12 +82,27 @@ class Evidence:
         """Whether `transformers.pipeline` runs the saved model."""
         from transformers.pipelines import SUPPORTED_TASKS
 
-        return self.run.model_folder.is_dir() and self.recipe.task.pipeline in SUPPORTED_TASKS
+        return self.library == "transformers" and self.recipe.task.pipeline in SUPPORTED_TASKS
 
     @property
-    def auto_class(self) -> str | None:
-        """The class of transformers that loads a saved model which no pipeline runs; None where one does."""
-        return self.run.model_class if self.run.model_folder.is_dir() and not self.is_in_pipelines else None
+    def library(self) -> str:
+        """Whose files the saved model is made of, as the hub calls it; PEFT's where there is no plain model."""
+        if not self.run.model_folder.is_dir():
+            return "peft"
+        return next(
+            (name for name, file in TOLD_BY.items() if (self.run.model_folder / file).is_file()), "transformers"
+        )
+
+    def loading(self, model: str) -> str | None:
+        """Code that loads a saved model which no pipeline runs; None where one does, or there is no plain model."""
+        if self.library == "peft" or self.is_in_pipelines:
+            return None
+        if self.library == "setfit":
+            return f"from setfit import SetFitModel\n\nmodel = SetFitModel.from_pretrained({model!r})"
+        if self.library == "sentence-transformers":
+            return f"from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer({model!r})"
+        name = self.run.model_class
+        return f"from transformers import {name}\n\nmodel = {name}.from_pretrained({model!r})"
 
     @property
     def judged(self) -> str | None:

@@ -159,7 +159,9 @@ def _length(evidence: Evidence) -> Iterator[str]:
     trained, step = evidence.last("trained"), evidence.last("step")
     steps, best = trained["steps"], trained["best_step"]
     planned = step["num_steps"] if step else steps
-    if steps < planned:
+    if steps < planned and not evidence.recipe.method.stage(evidence.recipe.task).is_judged:
+        yield f"Ended after {count(steps)} of {count(planned)} steps: the training loss left nothing to be learnt."
+    elif steps < planned:
         yield (
             f"Stopped early after {count(steps)} of {count(planned)} steps: {evidence.main.name} on validation rows "
             f"was best at step {count(best)}."

@@ -3,6 +3,7 @@
 It holds figures and settings, and no text of the user's rows.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from luthier.data.places import public_name
@@ -24,12 +25,23 @@ def page(run: Run) -> str:
         for title, content in sections
         if content
     )
+    return document(evidence.name, _heading(evidence), body)
+
+
+def of_sections(title: str, sections: Mapping[str, Markup]) -> str:
+    """A page of a title and what stands under each head; one that is empty is left out."""
+    body = join(tag("section", tag("h2", head), tag("div", content)) for head, content in sections.items() if content)
+    return document(title, tag("h1", title), body)
+
+
+def document(title: str, *content: Markup) -> str:
+    """A page of HTML that needs nothing else."""
     head = Markup(
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"{tag('title', evidence.name, ' | Luthier')}<style>{STYLE.read_text(encoding='utf-8')}</style>"
+        f"{tag('title', title, ' | Luthier')}<style>{STYLE.read_text(encoding='utf-8')}</style>"
     )
-    content = tag("main", _heading(evidence), body)
-    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', content), lang='en')}\n"
+    main = tag("main", *content)
+    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', main), lang='en')}\n"
 
 
 def _heading(evidence: Evidence) -> Markup:

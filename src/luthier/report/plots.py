@@ -13,6 +13,9 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 34
 MOST_POINTS = 200
 """More would not be seen on so small a chart, only weigh."""
 
+ALIKE = 1e-9
+"""Share of a value below which a difference is rounding: ticks could not show it."""
+
 Point = tuple[float, float]
 
 
@@ -52,7 +55,7 @@ class Axis:
 
 def round_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
     """At most `most` + 1 multiples of 1, 2 or 5 times a power of ten, from below `low` to above `high`."""
-    span = (high - low) or abs(high) or 1.0
+    span = high - low if high - low > ALIKE * abs(high) else abs(high) or 1.0
     power = 10 ** math.floor(math.log10(span / most))
     for step in (power * factor for factor in (1, 2, 5, 10, 20)):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -73,7 +76,7 @@ def chart(title: str, lines: Sequence[Line], *, x_label: str = "step") -> Markup
     drawing = tag(
         "svg",
         tag("title", f"{title}: {told}"),
-        *_axes(x, y, x_label),
+        *axes(x, y, x_label),
         *(_drawn(line, x, y, class_=f"line{place}") for place, line in enumerate(lines, 1)),
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
@@ -83,12 +86,13 @@ def chart(title: str, lines: Sequence[Line], *, x_label: str = "step") -> Markup
     return tag("figure", tag("figcaption", tag("b", title), key if len(lines) > 1 else ""), drawing)
 
 
-def _axes(x: Axis, y: Axis, x_label: str) -> list[Markup]:
-    bottom = HEIGHT - BOTTOM
-    across = [tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y.at(tick), y2=y.at(tick), class_="grid") for tick in y.ticks]
+def axes(x: Axis, y: Axis, x_label: str) -> list[Markup]:
+    """Ticks with their labels, and the name of what runs from left to right."""
+    bottom, right = HEIGHT - BOTTOM, x.end
+    across = [tag("line", x1=LEFT, x2=right, y1=y.at(tick), y2=y.at(tick), class_="grid") for tick in y.ticks]
     beside = [tag("text", y.label(tick), x=LEFT - 7, y=y.at(tick) + 4, text_anchor="end") for tick in y.ticks]
     below = [tag("text", x.label(tick), x=x.at(tick), y=bottom + 16, text_anchor="middle") for tick in x.ticks]
-    name = tag("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 4, text_anchor="middle")
+    name = tag("text", x_label, x=(LEFT + right) / 2, y=HEIGHT - 4, text_anchor="middle")
     return [*across, *beside, *below, name]
 
 

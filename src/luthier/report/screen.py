@@ -44,10 +44,13 @@ class Screen:
             "tokens": self._tokens,
             "begins": self._begins,
             "cache": self._cache,
+            "silent": self._notes,
+            "settled": self._notes,
             "step": self._step,
             "evaluation": self._evaluation,
             "memory": self._memory,
             "trained": self._trained,
+            "folded": self._folded,
             "self-check": self._self_check,
         }.get(record["event"])
         if shown is not None:
@@ -90,14 +93,17 @@ class Screen:
                 self.console.print(f"tokens    {told}")
 
     def _begins(self, record: Record) -> None:
-        for note in record["notes"]:
-            self._line("note", note)
+        self._notes(record)
         if record["step"]:
             self._line("resumed", f"from the checkpoint of step {record['step']}")
 
     def _cache(self, record: Record) -> None:
         for note in record["notes"]:
             self._line("cache", note)
+
+    def _notes(self, record: Record) -> None:
+        for note in record["notes"]:
+            self._line("note", note)
 
     def _step(self, record: Record) -> None:
         memory = record["peak_bytes"] / 2**30
@@ -119,6 +125,10 @@ class Screen:
     def _trained(self, record: Record) -> None:
         told = f"{record['steps']} steps, {record['tokens']:,} tokens in {record['duration_s']:,.0f} s"
         self._line("trained", f"{told}; {record['padding']:.1%} of what was computed was padding")
+
+    def _folded(self, record: Record) -> None:
+        told = f"into plain weights, in the precision in which they are held: {record['rows']} rows' answers move by"
+        self._line("folded", f"{told} {record['difference']:.1g}")
 
     def _self_check(self, record: Record) -> None:
         self._line(

@@ -87,6 +87,9 @@ def _self_check(evidence: Evidence) -> Markup:
         f": the saved model was loaded in a fresh process and answered {check['rows']} rows again; "
         f"the largest difference to the trained model is {check['difference']:.2g}."
     )
+    if folded := evidence.last("folded"):
+        told = told.replace("the trained model", "the folded model")
+        told += f" Folding into plain weights moved the answers by {folded['difference']:.2g}."
     return tag("p", tag("b", word.capitalize(), class_=word), told)
 
 
@@ -107,9 +110,8 @@ def _use(evidence: Evidence) -> Markup:
     asked = shlex.quote(sample) if isinstance(sample, str) else "--file rows.jsonl"
     parts = [tag("pre", python), tag("pre", f"luthier predict {shlex.quote(folder)} {asked}")]
     model = str(Path(folder) / "model")
-    if evidence.auto_class:
-        loaded = f"{evidence.auto_class}.from_pretrained({model!r})"
-        parts.append(tag("pre", f"from transformers import {evidence.auto_class}\n\n{loaded}"))
+    if loading := evidence.loading(model):
+        parts.append(tag("pre", loading))
     if evidence.is_in_pipelines:
         pipeline = f"from transformers import pipeline\n\npipeline({evidence.recipe.task.pipeline!r}, model={model!r})"
         parts.append(tag("pre", pipeline))

@@ -15,6 +15,8 @@ from luthier.component import Component
 from luthier.data.columns import Layout
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from datasets import Dataset
     from jaxtyping import Float
@@ -85,16 +87,21 @@ class Prediction:
 class Task(Component, ABC):
     """What is asked: layouts, tokens, loss and answers."""
 
-    couples_rows: ClassVar[bool] = False
-    """Whether a row's loss depends on the batch's other rows; then accumulation is refused."""
     auto_model: ClassVar[str]
     """The transformers auto class that loads a model for this task; several have a | between them."""
     architectures: ClassVar[tuple[str, ...]]
     """Those of `models.architecture` that the task suits."""
     pipeline: ClassVar[str]
     """The name the field gives the task: that of the `transformers.pipeline` for it, where there is one."""
+    chosen_last: ClassVar[bool] = False
+    """Whether any other task that rows and model speak for as well is chosen before it, where nobody says which."""
     sample: ClassVar[Any] = "A text to answer."
     """Something to answer, as a user would write it; reports show how to ask with it."""
+
+    @property
+    def couples_rows(self) -> bool:
+        """Whether a row's loss depends on the batch's other rows: then it is `relate` of what `embed` makes of each."""
+        return False
 
     @property
     def generates(self) -> bool:
@@ -144,6 +151,14 @@ class Task(Component, ABC):
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """The loss of each row."""
 
+    def embed(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, "rows ..."]:
+        """What the loss of a task that couples rows sees of each, in fp32 at least."""
+        raise NotImplementedError(f"{self.kind()} couples no rows")
+
+    def relate(self, states: Float[Tensor, "rows ..."], targets: Tensor) -> Loss:
+        """The loss of each row among the others, of what `embed` made of them."""
+        raise NotImplementedError(f"{self.kind()} couples no rows")
+
     @abstractmethod
     def predict(self, model: PreTrainedModel, batch: Batch, *, answers: bool = True) -> list[Prediction]:
         """The answer for each row; without `answers`, a task that generates tells only its loss."""
@@ -173,6 +188,9 @@ class Task(Component, ABC):
         """What metrics compare answers with, row by row (not window by window)."""
         targets: Sequence[Any] = prepared["target"][:]
         return targets
+
+    def write_beside(self, model: PreTrainedModel, folder: Path) -> None:
+        """Add to a folder with the model's plain weights what other tools need to use it for this task."""
 
     @abstractmethod
     def describe(self, prediction: Prediction, row: Row) -> dict[str, Any]:

@@ -32,6 +32,42 @@ def columns_of(tokens: Mapping[str, Any]) -> dict[str, Any]:
     return {**columns, "length": [len(ids) for ids in tokens["input_ids"]]}
 
 
+def joined_columns(tokens: BatchEncoding, nums: Sequence[int]) -> dict[str, Any]:
+    """The same for rows of several texts each, one text behind the other: so many of each row. `sizes` tells the tokens
+    of each text, `cut` whether any lost some."""
+    ends = np.cumsum(nums)
+    rows = [range(end - num, end) for end, num in zip(ends, nums, strict=True)]
+    lengths, cut = [len(ids) for ids in tokens["input_ids"]], was_cut(tokens)
+    columns: dict[str, Any] = {
+        name: pyarrow.array(
+            [np.concatenate([tokens[name][n] for n in row]) for row in rows], IDS if name == "input_ids" else FLAGS
+        )
+        for name in ("input_ids", "attention_mask", "token_type_ids")
+        if name in tokens
+    }
+    return {
+        **columns,
+        "sizes": [[lengths[n] for n in row] for row in rows],
+        "length": [sum(lengths[n] for n in row) for row in rows],
+        "cut": [any(cut[n] for n in row) for row in rows],
+    }
+
+
+def texts_apart(rows: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, Tensor], list[int]]:
+    """A model's inputs, each (texts, seq), of such rows, and how many texts each row has."""
+    sizes = [np.asarray(each) for each in rows["sizes"]]
+    flat = {
+        name: [
+            text
+            for row, size in zip(rows[name], sizes, strict=True)
+            for text in np.split(np.asarray(row), size.cumsum()[:-1])
+        ]
+        for name in tokenizer.model_input_names
+        if name in rows
+    }
+    return padded(flat, tokenizer), [len(size) for size in sizes]
+
+
 def was_cut(tokens: BatchEncoding) -> list[bool]:
     """Whether each row lost tokens to a limit; tokenizers written in Python do not tell."""
     if not tokens.encodings:

@@ -10,12 +10,9 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
-import pyarrow
 import torch
 from datasets import Dataset
-from jaxtyping import Float, Int
-from numpy import ndarray
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,7 +24,7 @@ from luthier.data.columns import BadRow, Column, Layout, fault_of_text, short
 from luthier.data.spool import Spool, batches
 from luthier.models.processor import Processor, tokenizer_of
 from luthier.tasks import Batch, Loss, Prediction, Row, Task
-from luthier.tasks._tokens import FLAGS, IDS, limit_of, padded, settled_length, was_cut
+from luthier.tasks._tokens import joined_columns, limit_of, settled_length, texts_apart
 
 
 class MultipleChoice(Task):
@@ -76,15 +73,9 @@ class MultipleChoice(Task):
 
     def collate(self, rows: Mapping[str, Any], processor: Processor) -> Batch:
         tokenizer = tokenizer_of(processor)
-        sizes = [np.asarray(each) for each in rows["sizes"]]
-        flat = {
-            name: [choice for row, size in zip(rows[name], sizes, strict=True) for choice in _split(row, size)]
-            for name in tokenizer.model_input_names
-            if name in rows
-        }
-        nums = [len(size) for size in sizes]
+        flat, nums = texts_apart(rows, tokenizer)
         # Rows with fewer choices are filled up with what no model is shown.
-        inputs = {n: pad_sequence(each.split(nums), batch_first=True) for n, each in padded(flat, tokenizer).items()}
+        inputs = {name: pad_sequence(each.split(nums), batch_first=True) for name, each in flat.items()}
         num_tokens = int(rows["length"].sum())
         targets = torch.as_tensor(rows["target"]) if "target" in rows else None
         return Batch(inputs, targets, num_tokens, inputs["input_ids"].numel() - num_tokens)
@@ -130,11 +121,6 @@ def _loss(logits: Float[Tensor, "batch choices"], targets: Tensor) -> Loss:
     return Loss(total, torch.ones_like(total))
 
 
-def _split(row: Sequence[Any], sizes: Int[ndarray, " choices"]) -> list[Any]:
-    """What is said of a row's tokens, choice by choice."""
-    return np.split(np.asarray(row), sizes.cumsum()[:-1])
-
-
 def _tokens(piece: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, limit: int) -> dict[str, Any]:
     """Rows' tokens, those of a row's choices one after the other; `sizes` tells how many are of each.
 
@@ -146,22 +132,7 @@ def _tokens(piece: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, 
         firsts += [context or question] * len(choices)
         seconds += [f"{question} {choice}" if context else choice for choice in choices]
     tokens = tokenizer(firsts, seconds, truncation=True, max_length=limit, return_attention_mask=True)
-    ends = np.cumsum([len(choices) for choices in piece["choices"]])
-    rows = [range(end - len(choices), end) for end, choices in zip(ends, piece["choices"], strict=True)]
-    cut, lengths = was_cut(tokens), [len(ids) for ids in tokens["input_ids"]]
-    columns: dict[str, Any] = {
-        name: pyarrow.array(
-            [np.concatenate([tokens[name][n] for n in row]) for row in rows], IDS if name == "input_ids" else FLAGS
-        )
-        for name in ("input_ids", "attention_mask", "token_type_ids")
-        if name in tokens
-    }
-    return {
-        **columns,
-        "sizes": [[lengths[n] for n in row] for row in rows],
-        "length": [sum(lengths[n] for n in row) for row in rows],
-        "cut": [any(cut[n] for n in row) for row in rows],
-    }
+    return joined_columns(tokens, [len(choices) for choices in piece["choices"]])
 
 
 def _read(row: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:

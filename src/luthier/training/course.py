@@ -4,7 +4,7 @@ All that surrounds the one loop, as one generator of records; whoever follows it
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -17,7 +17,7 @@ from luthier.evaluation.judge import cheap, values
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.score import metrics_of
 from luthier.interrupt import Interrupted, Stop
-from luthier.methods import Method
+from luthier.methods import Method, Stage
 from luthier.models.flat import is_laid
 from luthier.models.frozen.cache import FrozenCache
 from luthier.models.processor import Processor
@@ -27,7 +27,7 @@ from luthier.training.best import Best
 from luthier.training.caching import Prepared, collated, kept, record, summary
 from luthier.training.checkpoints import Checkpoints
 from luthier.training.clock import Clock
-from luthier.training.loop import TrainState, train
+from luthier.training.loop import LISTENED, TrainState, train
 from luthier.training.order import Order
 from luthier.training.portions import Portion, Rows, portions
 from luthier.training.settings import Training
@@ -35,6 +35,8 @@ from luthier.training.watching import watched
 
 AUTO_SECONDS = 15 * 60
 """Longest time without a checkpoint where the recipe leaves it to us."""
+NUM_NAMED = 4
+"""Most tensors that a message names."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,6 @@ def course(
     Goes on from the newest checkpoint where there is one. Raises NotFinite where loss or gradient is no number,
     RunError where a checkpoint cannot be written, Interrupted where a signal asked to stop.
     """
-    assert not (material.task.couples_rows and settings.accumulation > 1), "groundwork refuses it"
     line = _Line.start(material, method, settings, checkpoints, stop or Stop())
     yield from line.go_on()
     with line.stop.waits_for_border():
@@ -82,6 +83,7 @@ class _Line:
     """A training on its way."""
 
     material: Material
+    stage: Stage
     settings: Training
     order: Order
     state: TrainState
@@ -98,13 +100,16 @@ class _Line:
     def start(
         cls, material: Material, method: Method, settings: Training, checkpoints: Checkpoints | None, stop: Stop
     ) -> "_Line":
-        order = Order.plan(material.train["length"][:], settings)
-        state = TrainState.start(material.model, method, settings, order.num_steps)
-        watch = watched(material.task, settings, has_validation=material.validation is not None)
+        stage = method.stage(material.task)
+        order = Order.of(stage, material.train, settings)
+        state = TrainState.start(material.model, method, settings, order.num_steps, order.epoch_ends)
+        is_judged = material.validation is not None and stage.is_judged
+        watch = watched(material.task, settings, has_validation=is_judged)
         best = Best(watch.higher_is_better, settings.patience) if watch else None
         writes = settings.checkpoint_every != "never"
         clock = Clock(state, order.num_steps)
-        return cls(material, settings, order, state, clock, watch, best, checkpoints if writes else None, stop)
+        kept = checkpoints if writes else None
+        return cls(material, stage, settings, order, state, clock, watch, best, kept, stop)
 
     def go_on(self) -> Iterator[dict[str, Any]]:
         """From the newest checkpoint that is whole, where there is one; else from the beginning."""
@@ -134,7 +139,7 @@ class _Line:
         seen_again = [material.train] if self._trains_again else []
         if self.best and material.validation is not None:
             seen_again.append(material.validation)
-        about = Prepared(material.model, material.processor, material.task, material.train, tuple(seen_again))
+        about = Prepared(material.model, material.processor, self.stage.task, material.train, tuple(seen_again))
         self.cache, told = kept(about, self.settings)
         if told is not None:
             yield told
@@ -153,7 +158,7 @@ class _Line:
         done = min(self.state.step, self.order.epoch_ends[0])
         for portion in islice(self._portions(after=0), done):
             for batch in portion(self.state.num_parts):
-                record(self.material.model, self.material.task, batch, self.settings)
+                record(self.material.model, self.stage.task, batch, self.settings)
 
     def drop_frozen_states(self) -> None:
         """Serve the model no longer; what was kept in memory is gone."""
@@ -165,18 +170,21 @@ class _Line:
         """Every step that is left, with what is due after it."""
         if self._is_over():
             return
-        material, num_parts = self.material, self.state.num_parts
-        for step in train(
-            material.model, material.task, self._portions(after=self.state.step), self.settings, self.state
-        ):
+        model, num_parts = self.material.model, self.state.num_parts
+        for step in train(model, self.stage.task, self._portions(after=self.state.step), self.settings, self.state):
             yield {"event": "progress", "step": step.number, "num_steps": self.order.num_steps}
             if self.state.num_parts != num_parts:
                 num_parts = self.state.num_parts
                 yield {"event": "memory", "step": step.number, "parts": num_parts}
+            if step.number == min(LISTENED, self.order.num_steps):
+                yield from self._name_silent()
             self.clock.add(step)
             is_last = step.number == self.order.num_steps
             if step.number % self.settings.log_every == 0 or is_last:
-                yield self._read_clock()
+                record = self._read_clock()
+                yield record
+                if self.stage.enough is not None and record["loss"] is not None:
+                    self.state.has_enough = record["loss"] <= self.stage.enough
             if self.best and (is_last or self._is_due(self.settings.evaluate_every)):
                 with self.clock.paused():
                     yield self._evaluate(self.best)
@@ -187,16 +195,31 @@ class _Line:
             if self._is_over():
                 return
 
+    def _name_silent(self) -> Iterator[dict[str, Any]]:
+        """What should learn, and no gradient has reached.
+
+        Raises TrainingError where that is all there is.
+        """
+        silent = self.state.silent
+        if not silent:
+            return
+        learning = {name: p for name, p in self.material.model.named_parameters() if p.requires_grad}
+        names = [name for name, parameter in learning.items() if parameter in silent]
+        told = f"no gradient reached {_some(names)} in the first {self.state.step} steps"
+        if len(names) == len(learning):
+            raise TrainingError(f"{told}: nothing learns; the loss does not depend on it")
+        note = f"{told}: of {len(learning)} learnt tensors {len(names)} have not moved"
+        yield {"event": "silent", "step": self.state.step, "tensors": names, "notes": [note]}
+
     def _portions(self, *, after: int) -> Iterator[Portion]:
         """What every step after this one learns from."""
-        task, rows, processor = self.material.task, self.material.train, self.material.processor
+        task, rows, processor = self.stage.task, self.material.train, self.material.processor
         keyed = self.cache is not None and self._trains_again
 
         def collate(numbers: Rows) -> Batch:
             return collated(task, rows[numbers], processor, keyed=keyed)
 
-        how = {"whole": task.couples_rows, "is_flat": is_laid(self.material.model)}
-        return portions(self.order, self.settings, collate, after=after, **how)
+        return portions(self.order, self.settings, collate, after=after, is_flat=is_laid(self.material.model))
 
     def last_words(self) -> Iterator[dict[str, Any]]:
         """The log line of what an early end cut off, and how often frozen states were reused."""
@@ -206,7 +229,8 @@ class _Line:
             yield summary(self.cache)
 
     def _is_over(self) -> bool:
-        return self.state.step >= self.order.num_steps or (self.best is not None and self.best.time_to_stop)
+        at_its_end = self.state.step >= self.order.num_steps or self.state.has_enough
+        return at_its_end or (self.best is not None and self.best.time_to_stop)
 
     def _is_due(self, every: int | None) -> bool:
         """After every so many steps; else at each epoch's end."""
@@ -247,6 +271,11 @@ class _Line:
         )
         self.saved_at = time.monotonic()
         yield {"event": "checkpoint", "step": self.state.step, "duration_s": round(time.perf_counter() - start, 3)}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
+    return ", ".join(names[:NUM_NAMED]) + more
 
 
 def _not_finite(step: int, settings: Training) -> str:

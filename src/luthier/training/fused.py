@@ -31,7 +31,8 @@ def moving_in_backward(optimizer: torch.optim.Optimizer, move: Callable[[Tensor]
 
         return move_one
 
-    handles = [p.register_post_accumulate_grad_hook(mover_in(group)) for group in groups for p in group["params"]]
+    learning = [(p, group) for group in groups for p in group["params"] if p.requires_grad]
+    handles = [p.register_post_accumulate_grad_hook(mover_in(group)) for p, group in learning]
     try:
         yield norms
     finally:

@@ -5,29 +5,38 @@ step is that of (sum of losses) / (sum of counts) over all its micro-batches and
 step that runs out of memory is computed again in smaller micro-batches, and learns the same.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from luthier.errors import TrainingError
 from luthier.methods import Method
+from luthier.models import heap
 from luthier.models.arithmetic import Forward, computing
 from luthier.models.checkpointing import checkpointed
 from luthier.models.dropout import fast_dropout
 from luthier.models.flat import is_laid
 from luthier.models.frozen import cache as frozen
 from luthier.models.memory import give_back, ran_out
+from luthier.models.norms import fused
 from luthier.models.offloading import offloaded
 from luthier.tasks import Batch, Task
+from luthier.training import coupled
 from luthier.training.fused import moving_in_backward
 from luthier.training.portions import Portion
 from luthier.training.settings import Training
 
-COUNTS = ("step", "num_rows", "num_tokens", "num_padding", "num_skipped", "num_parts")
+LISTENED = 3
+"""First steps in which every parameter must be reached by a gradient: LoRA's A gets none in the first, as B is zero."""
+COUNTS = ("step", "num_rows", "num_tokens", "num_padding", "num_skipped", "num_parts", "has_enough")
 
 
 @dataclass
@@ -47,15 +56,46 @@ class TrainState:
     """Rows, real tokens and padding tokens seen."""
     num_skipped: int = 0
     """Steps known not to have been taken, as their loss or gradient was no finite number."""
+    epoch_ends: tuple[int, ...] = ()
+    """The step at which each epoch ends, as far as is known."""
+    silent: frozenset[Tensor] | None = None
+    """Parameters that no gradient has reached in the first steps; None where that was not looked at."""
+    has_enough: bool = False
+    """Whether the loss is so low that nothing is left to be learnt."""
     num_parts: int = 1
     """Parts that each micro-batch is cut into, as memory ran out; twice as many each time."""
 
     @classmethod
-    def start(cls, model: PreTrainedModel, method: Method, settings: Training, num_steps: int) -> "TrainState":
+    def start(
+        cls,
+        model: PreTrainedModel,
+        method: Method,
+        settings: Training,
+        num_steps: int,
+        epoch_ends: tuple[int, ...] = (),
+    ) -> "TrainState":
         """The state before the first step."""
         optimizer = settings.optimizer.build(method.groups(model))
         scaler = torch.amp.GradScaler(settings.device, enabled=settings.precision == "fp16")
-        return cls(optimizer, num_steps, scaler)
+        return cls(optimizer, num_steps, scaler, epoch_ends=epoch_ends)
+
+    @property
+    def num_epochs(self) -> int:
+        """Whole epochs done."""
+        return bisect_right(self.epoch_ends, self.step)
+
+    @contextmanager
+    def late_groups_frozen(self) -> Iterator[None]:
+        """Within it no gradient is computed for what starts in a later epoch."""
+        late = [group for group in self.optimizer.param_groups if not _has_started(group, self)]
+        frozen = [parameter for group in late for parameter in group["params"]]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
 
     def counts(self) -> dict[str, int]:
         """What a checkpoint keeps beside the optimiser and the scaler."""
@@ -96,14 +136,18 @@ def train(
     where not even a single row fits.
     """
     assert settings.learning_rate != "auto", "settings must be resolved before training"
-    with checkpointed(model, settings.checkpointing):
+    heap.keep()
+    again = None if settings.checkpointing == "auto" else settings.checkpointing  # which the guard of a run settles
+    with checkpointed(model, again):
         for portion in portions:
             learning_rate = settings.learning_rate * settings.schedule.factor(state.step, state.num_steps)
             _set_learning_rate(state, learning_rate)
             model.train()
-            micro_batches, (total, count, grad_norm) = _within_memory(model, task, portion, settings, state)
+            with state.late_groups_frozen():
+                micro_batches, (total, count, grad_norm) = _within_memory(model, task, portion, settings, state)
             is_finite = torch.isfinite(total) & (torch.isfinite(grad_norm) | state.scaler.is_enabled())
             if not settings.fused_backward:
+                _listen(state)
                 _move(state, is_finite)
                 state.optimizer.zero_grad(set_to_none=True)
             state.step += 1
@@ -144,11 +188,18 @@ def _gradient(
 ) -> Gradient:
     """Compute every parameter's gradient, or move it at once where that is asked for."""
     elsewhere = offloaded if settings.offload_activations else nullcontext
-    with computing(model, settings.precision) as forward, fast_dropout(settings.device), elsewhere(model):
+    rounded = fused if settings.precision == "bf16" else nullcontext  # where it is within rounding of the model's own
+    with (
+        computing(model, settings.precision) as forward,
+        rounded(model),
+        fast_dropout(settings.device),
+        elsewhere(model),
+    ):
         if settings.fused_backward:
             (batch,) = micro_batches
             return _move_in_backward(model, task, batch, forward, state)
         total, count = _backward(model, task, micro_batches, forward, state.scaler)
+    count = _never_zero(count)
     return total, count, _divide_and_clip(count, settings.max_grad_norm, state)
 
 
@@ -160,6 +211,8 @@ def _backward(
     scaler: torch.amp.GradScaler,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of the summed loss to every parameter; -> the sum and the count over all rows."""
+    if task.couples_rows and len(micro_batches) > 1:
+        return coupled.backward(model, task, micro_batches, forward, scaler)
     totals, counts = [], []
     for batch in micro_batches:
         total, count = _loss(model, task, batch, forward)
@@ -174,6 +227,7 @@ def _move_in_backward(
 ) -> Gradient:
     """Move every parameter as its gradient arrives; one that is no finite number stays, all of them if the loss is."""
     total, count = _loss(model, task, batch, forward)
+    count = _never_zero(count)
     is_sound = torch.isfinite(total)
     with moving_in_backward(state.optimizer, lambda is_finite: _move(state, is_finite & is_sound)) as norms:
         (total / count).backward()
@@ -184,7 +238,14 @@ def _loss(model: PreTrainedModel, task: Task, batch: Batch, forward: Forward) ->
     """A micro-batch's sum and count."""
     with frozen.around(model, batch) as here, forward():
         loss = task.loss(model, here)
+    if not loss.total.requires_grad:
+        raise TrainingError(coupled.NOTHING_LEARNS)
     return loss.total.sum(), loss.count.sum()
+
+
+def _never_zero(count: Tensor) -> Tensor:
+    """A batch in which nothing counts has a loss and a gradient of zero."""
+    return count.masked_fill(count == 0, 1.0)
 
 
 @torch.no_grad()
@@ -197,6 +258,17 @@ def _divide_and_clip(count: Tensor, max_norm: float | None, state: TrainState) -
     shrink = torch.ones_like(norm) if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_(gradients, shrink / count)
     return norm
+
+
+def _listen(state: TrainState) -> None:
+    """In the first steps, note which of the parameters that learn by now wait for a gradient still."""
+    if state.step == 0:
+        learning = [group["params"] for group in state.optimizer.param_groups if _has_started(group, state)]
+        state.silent = frozenset(chain.from_iterable(learning))
+    if state.silent and state.step < LISTENED:
+        gradients = {p: p.grad for p in state.silent if p.grad is not None}
+        norms = torch._foreach_norm(list(gradients.values())) if gradients else ()
+        state.silent -= {p for p, norm in zip(gradients, norms, strict=True) if norm != 0}
 
 
 def _move(state: TrainState, is_finite: Tensor) -> None:
@@ -216,7 +288,11 @@ def _seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
 
 
+def _has_started(group: Mapping[str, Any], state: TrainState) -> bool:
+    started: bool = group["starts_at_epoch"] <= state.num_epochs
+    return started
+
+
 def _set_learning_rate(state: TrainState, learning_rate: float) -> None:
     for group in state.optimizer.param_groups:
-        started = state.step >= group["starts_at_step"]
-        group["lr"] = learning_rate * group["learning_rate_scale"] if started else 0.0
+        group["lr"] = learning_rate * group["learning_rate_scale"]

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from datasets import Dataset
 from jaxtyping import Int
 from numpy import ndarray
 
 from luthier.data.batching import Batching
+from luthier.methods import Stage
 from luthier.training.settings import Training
 
 
@@ -25,7 +27,18 @@ class Order:
     @classmethod
     def plan(cls, lengths: Int[ndarray, " rows"], settings: Training) -> "Order":
         """The order for rows of these lengths, in tokens."""
-        batching = Batching(lengths, settings.batch_size, settings.batch_tokens, settings.seed)
+        return cls.over(Batching(lengths, settings.batch_size, settings.batch_tokens, settings.seed), settings)
+
+    @classmethod
+    def of(cls, stage: Stage, rows: Dataset, settings: Training) -> "Order":
+        """The order that a stage asks for of its prepared rows."""
+        if stage.batching is None:
+            return cls.plan(rows["length"][:], settings)
+        return cls.over(stage.batching(rows, settings.batch_size, settings.seed), settings)
+
+    @classmethod
+    def over(cls, batching: Batching, settings: Training) -> "Order":
+        """The order of batches."""
         ends = _epoch_ends(batching, settings)
         return cls(batching, tuple(ends), _num_steps(ends, settings))
 

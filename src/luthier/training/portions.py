@@ -21,22 +21,19 @@ Portion = Callable[[int], Sequence[Batch]]
 
 
 def portions(
-    order: Order, settings: Training, collate: Collate, *, after: int, whole: bool = False, is_flat: bool = False
+    order: Order, settings: Training, collate: Collate, *, after: int, is_flat: bool = False
 ) -> Iterator[Portion]:
     """The portion of every step that follows this one; neighbours in length stay together.
 
-    `whole` leaves a step's rows in one micro-batch, as a loss needs it that couples them; `is_flat` says that no
-    padding is computed.
+    `is_flat` says that no padding is computed.
     """
     for numbers in order.after(after):
-        pieces = [numbers] if whole else _cut(order, settings, numbers, is_flat)
-        yield partial(_micro_batches, collate, pieces, whole)
+        yield partial(_micro_batches, collate, _cut(order, settings, numbers, is_flat))
 
 
-def _micro_batches(collate: Collate, pieces: Sequence[Rows], whole: bool, num_parts: int) -> list[Batch]:
+def _micro_batches(collate: Collate, pieces: Sequence[Rows], num_parts: int) -> list[Batch]:
     """Of each piece as many as asked for, or one a row."""
-    most = 1 if whole else num_parts
-    return [collate(part) for piece in pieces for part in np.array_split(piece, min(most, len(piece)))]
+    return [collate(part) for piece in pieces for part in np.array_split(piece, min(num_parts, len(piece)))]
 
 
 def _cut(order: Order, settings: Training, numbers: Rows, is_flat: bool) -> list[Rows]:

@@ -16,7 +16,7 @@ class Training(Component):
     """How long, in which batches, at which pace, and in which arithmetic a run learns."""
 
     epochs: Annotated[float, Field(gt=0)] | None = None
-    """Passes over the training rows; 3 where neither epochs nor steps is given."""
+    """Passes over the training rows; where neither epochs nor steps is given, 3, or the steps that a method advises."""
     steps: Annotated[int, Field(gt=0)] | None = None
     """Optimiser steps, in place of epochs."""
     batch_size: Annotated[int, Field(gt=0)] = 32
@@ -29,9 +29,10 @@ class Training(Component):
     """Most tokens, padding included, computed at once; auto: 2,048 on a CPU (its caches), else null; null: no bound."""
     micro_batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] | None = "auto"
     """Most rows computed at once; auto, null: no bound but micro_batch_tokens. Where memory runs out it is halved."""
-    checkpointing: Literal["blocks", "attention", "selective"] | Annotated[int, Field(gt=1)] | None = None
+    checkpointing: Literal["auto", "blocks", "attention", "selective"] | Annotated[int, Field(gt=1)] | None = "auto"
     """What backward computes again in place of keeping it: whole blocks, every n-th block, attention alone, or all but
-    the products with weights (selective). The gradient stays the same. null: nothing."""
+    the products with weights (selective). The gradient stays the same. auto: blocks where the run fits only so, or on a
+    GPU in micro-batches so small that they would be slower; else, and null: nothing."""
     offload_activations: bool = False
     """Whether what backward needs waits in the host's memory; GPU only."""
     fused_backward: bool = False
@@ -112,20 +113,31 @@ class Training(Component):
 
         self.require(facts.device)
 
-        epochs = DEFAULT_EPOCHS if self.epochs is None and self.steps is None else self.epochs
+        epochs, steps = self.epochs, self.steps
+        if epochs is None and steps is None:
+            steps, epochs = facts.num_steps, None if facts.num_steps else DEFAULT_EPOCHS
         learning_rate = facts.learning_rate if self.learning_rate == "auto" else self.learning_rate
         precision = choose_precision(self.precision, facts.device)
         micro = self.micro_batch_tokens
         if micro == "auto":
-            micro = None if self.fused_backward else micro_batch_tokens(facts.device)
+            as_it_is = self.fused_backward or facts.couples_rows
+            micro = None if as_it_is else micro_batch_tokens(facts.device)
         settled = {
             "micro_batch_tokens": micro,
             "micro_batch_size": None if self.micro_batch_size == "auto" else self.micro_batch_size,
+            "checkpointing": None if self.checkpointing == "auto" else self.checkpointing,
             "epochs": epochs,
+            "steps": steps,
             "learning_rate": learning_rate,
             "precision": precision,
         }
         return self.model_copy(update={**settled, "device": facts.device})
+
+    def about_epochs(self, num_rows: int) -> float:
+        """Epochs of a run over so many rows; where steps are given, batches by tokens and packing are not regarded."""
+        if self.steps is not None:
+            return self.steps * self.batch_size / num_rows
+        return DEFAULT_EPOCHS if self.epochs is None else self.epochs
 
     def evaluation(self) -> dict[str, Any]:
         """How to predict during a run: no gradients are kept, so twice the rows of a micro-batch fit."""

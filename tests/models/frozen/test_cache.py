@@ -102,6 +102,8 @@ def test_every_task_replays_what_was_computed(example: Example, family: str, sid
 
 @every_task
 def test_predictions_are_served_and_generations_are_not(example: Example, family: str, side: str) -> None:
+    if example.task.couples_rows:
+        pytest.skip("answers are tensors until all rows are there")
     model = made_to_learn(example.build(family), "last-1").eval()
     cache, batch = example_cache(model, example, side), example_batch(example, range(4), side)
     told = []

@@ -28,7 +28,7 @@ class Optimizer(Component, ABC):
                 "params": list(group.parameters),
                 "weight_decay": self.weight_decay if group.weight_decay else 0.0,
                 "learning_rate_scale": group.learning_rate_scale,
-                "starts_at_step": group.starts_at_step,
+                "starts_at_epoch": group.starts_at_epoch,
             }
             for group in groups
         ]

@@ -1,17 +1,16 @@
 """AdamW with averages of 8 bits, quantised in blocks of 256. Dettmers et al. 2022, https://arxiv.org/abs/2110.02861."""
 
-import logging
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
 from luthier.errors import RecipeError
-from luthier.extras import need, require
+from luthier.extras import bitsandbytes, require
 from luthier.methods import Group
 from luthier.training.optimizers import Optimizer
 
-NEEDED = {"extra": "quantize", "needed_for": "training.optimizer: adamw-8bit"}
+NEEDED_FOR = "training.optimizer: adamw-8bit"
 
 
 class AdamW8bit(Optimizer):
@@ -25,13 +24,12 @@ class AdamW8bit(Optimizer):
     """Whether averages move to the host's memory while the GPU's is full; GPU only."""
 
     def require(self, device: str) -> None:
-        require("bitsandbytes", **NEEDED)
+        require("bitsandbytes", extra="quantize", needed_for=NEEDED_FOR)
         if self.paged and device != "cuda":
             raise RecipeError("training.optimizer.paged: pages move between a GPU and its host; say false here")
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses a kernel that nothing here calls
-        made: torch.optim.Optimizer = need("bitsandbytes", **NEEDED).optim.AdamW(
+        made: torch.optim.Optimizer = bitsandbytes(NEEDED_FOR).optim.AdamW(
             self.options(groups),
             lr=0.0,
             betas=self.betas,

@@ -1,0 +1,1 @@
+"""One recipe under several methods, side by side: which one for these rows?"""

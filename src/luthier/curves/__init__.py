@@ -1,0 +1,1 @@
+"""Score against examples per class: what the next rows would buy."""
