@@ -17,7 +17,7 @@ doctor chatting checking suggesting groundwork probing export resume environment
 recipe_schema recipe choosing recipe_yaml recipe_errors other_names training evaluation methods tasks models data
 component interrupt files extras errors"""
 LAYERS = TOP_TO_BOTTOM.split()
-KINDS = ("methods", "tasks", "evaluation.metrics", "training.optimizers", "training.schedules")
+KINDS = ("methods", "tasks", "evaluation.metrics", "training.optimizers", "training.schedules", "merging.methods")
 STARTS_FAST, SLOW = ("cli", "recipe", "recipe_yaml", "recipe_errors", "component", "errors"), ("torch", "transformers")
 
 

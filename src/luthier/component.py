@@ -38,6 +38,7 @@ GROUPS = {
     "metrics": "luthier.evaluation.metrics",
     "optimizers": "luthier.training.optimizers",
     "schedules": "luthier.training.schedules",
+    "merges": "luthier.merging.methods",
 }
 """Each group's package: its files are the kinds, its `__init__` holds the contract."""
 

@@ -5,6 +5,7 @@ LuthierError
 ├── DataError          a file, a column, a row or a label that cannot be used
 ├── ModelError         a model or a tokenizer that cannot be loaded or read
 ├── MethodError        a method that this model or this setting does not allow
+├── MergeError         models that cannot be merged, or not so
 ├── TrainingError      a run that cannot go on: no memory left
 │   └── NotFinite      a loss or a gradient that is no finite number
 ├── RunError           a run's folder that is missing, in use, incomplete or of another kind
@@ -42,6 +43,10 @@ class ModelError(LuthierError):
 
 class MethodError(LuthierError):
     """A method that this model or this setting does not allow."""
+
+
+class MergeError(LuthierError):
+    """Models that cannot be merged, or not so."""
 
 
 class TrainingError(LuthierError):

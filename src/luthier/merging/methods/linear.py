@@ -1,0 +1,28 @@
+"""Linear: sum w θ, over sum w where it is normalised. Model soups, Wortsman et al. 2022, https://arxiv.org/abs/2203.05482."""
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from luthier.errors import MergeError
+from luthier.merging.methods import Each, Merge, Part
+from luthier.merging.methods._combine import combined
+
+
+class Linear(Merge):
+    """The weighted mean of the models."""
+
+    weight: Each = (1.0,)
+    """Of each model."""
+    normalize: bool = True
+    """Divide by the sum of the weights."""
+
+    def merge(self, part: Part, measured: Any) -> Float[Tensor, "rows width"]:
+        """The weighted sum, divided once."""
+        weights = self.for_models("weight", len(part.models))
+        total = sum(weights)
+        if self.normalize and total == 0:
+            raise MergeError("linear: the weights sum to 0, so there is no mean; say normalize: false for their sum")
+        result = combined(part.models, weights)
+        return result.div_(total) if self.normalize and total != 1 else result
