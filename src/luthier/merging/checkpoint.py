@@ -136,7 +136,7 @@ class Folder(Checkpoint):
     def _fill(self, into: Tensor, place: _Place, offset: int) -> None:
         if not into.numel():
             return
-        buffer = memoryview(into.reshape(-1).view(torch.uint8).numpy())
+        buffer = memoryview(into.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
         descriptor = self._open.get(place.path)
         if descriptor is None:
             descriptor = self._open.setdefault(place.path, os.open(place.path, os.O_RDONLY))
@@ -168,8 +168,7 @@ def _weight_files(folder: Path, label: str) -> list[Path]:
     if old := sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)):
         raise MergeError(
             f"{label}: {old[0]} is a pickle, which can run code, so it is not read; write safetensors once with "
-            f"python -c \"from transformers import AutoModel as M; M.from_pretrained('{folder}').save_pretrained('OUT')\""
-            ", with AutoModelForCausalLM and its like where the model has a head"
+            "transformers' from_pretrained and save_pretrained, under the class that config.json names"
         )
     raise MergeError(f"{label}: holds no {SINGLE} and no {INDEX}")
 
