@@ -12,7 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 TOP_TO_BOTTOM = """
-luthier __main__ cli few_commands commands api merging searching comparing curves several pipeline planning report
+luthier __main__ cli merge_cli few_commands merge_commands commands api merging searching comparing curves several
+pipeline planning report
 doctor chatting checking suggesting groundwork probing export resume environment claim sharing run adapters
 recipe_schema recipe choosing recipe_yaml recipe_errors other_names training evaluation methods tasks models data
 component interrupt files extras errors"""

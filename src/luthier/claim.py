@@ -4,7 +4,6 @@ The lock is the kernel's (flock), so a run that was killed leaves none behind, w
 """
 
 import contextlib
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from luthier import files
 from luthier.errors import RunError
 from luthier.run import Run
 
-LOCK, LOG = ".lock", "log.jsonl"
+LOG = "log.jsonl"
 
 
 @contextlib.contextmanager
@@ -28,11 +27,11 @@ def claimed(folder: str | Path, *, overwrite: bool = False, resume: bool = False
     _require_ours(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("a+")
+        lock = (path / files.LOCK).open("a+")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from error
     with lock:
-        _lock(lock.fileno(), path)
+        files.take_lock(lock, path)
         files.tidy(path)
         run = Run(path)
         if not (resume and run.has_begun):
@@ -46,25 +45,8 @@ def claimed(folder: str | Path, *, overwrite: bool = False, resume: bool = False
 def _require_ours(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file; choose another output")
-    if path.is_dir() and not (path / LOG).is_file() and {each.name for each in path.iterdir()} - {LOCK}:
+    if path.is_dir() and not (path / LOG).is_file() and {each.name for each in path.iterdir()} - {files.LOCK}:
         raise RunError(f"{path}: is no run of Luthier's, so it is not overwritten; choose another output")
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    """Take the lock at once or not at all."""
-    try:
-        import fcntl
-    except ImportError:  # no POSIX: nothing to lock with
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = (path / LOCK).read_text().strip() or "another one"
-        raise RunError(f"{path}: is in use by process {holder}; wait for it, or choose another output") from None
-    except OSError:  # a file system without locks
-        return
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
 
 
 def _empty(path: Path) -> None:
@@ -73,5 +55,5 @@ def _empty(path: Path) -> None:
     for each in sorted(path.iterdir(), key=lambda each: each.name == LOG):
         if each.is_dir():
             shutil.rmtree(each)
-        elif each.name != LOCK:
+        elif each.name != files.LOCK:
             each.unlink()

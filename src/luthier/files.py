@@ -12,12 +12,18 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from luthier.errors import RunError
+
+LOCK = ".lock"
+"""The file in a folder that whoever writes there holds."""
 CHUNK_BYTES = 2**20
 """Written and hashed at a time: small enough for a cache."""
 TEMPORARY, DISCARDED = ".writing-", ".discarded-"
 """Beginnings of names that hold nothing of worth: a folder half written, a folder half removed."""
+GROWING = ".growing-"
+"""Beginning of the name of a folder that is written over more than one life of a process."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,50 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def growing_folder(path: Path) -> Iterator[Path]:
+    """The same, but what a kill or an interruption left half written is given again to the next who writes it.
+
+    It is for him to find out what of it is good; an error leaves nothing behind. Raises RunError where another process
+    writes it now.
+    """
+    beside = path.with_name(f"{GROWING}{path.name}")
+    beside.mkdir(parents=True, exist_ok=True)
+    with (beside / LOCK).open("a+") as lock:
+        take_lock(lock, path)
+        try:
+            yield beside
+            (beside / LOCK).unlink()
+            sync_tree(beside)
+            discard(path)
+            beside.replace(path)
+            sync_folder(path.parent)
+        except Exception:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+
+
+def take_lock(lock: IO[str], folder: Path) -> None:
+    """Take the lock of a folder, its open file LOCK, at once or not at all; closing the file lets go of it.
+
+    Raises RunError where another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no POSIX: nothing to lock with
+        return
+    try:
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another one"
+        raise RunError(f"{folder}: is in use by process {holder}; wait for it, or choose another output") from None
+    except OSError:  # a file system without locks
+        return
+    os.ftruncate(lock.fileno(), 0)
+    os.write(lock.fileno(), str(os.getpid()).encode())
 
 
 def discard(folder: Path) -> None:

@@ -1,0 +1,85 @@
+"""Is what lies on the disk what was merged, and does it run? Every merge ends with this."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.errors import MergeError
+from luthier.merging.checkpoint import Folder
+
+MOST_BYTES_LOADED = 8 * 2**30
+"""Of weights; a larger model is compared with its configuration by names and shapes, and not run."""
+PROBE_TOKENS = 8
+
+
+def check(folder: Path, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Compare every tensor's bytes with what was merged, then load the model and run it on a few tokens.
+
+    -> what was done, as a record. Raises MergeError where anything is not as it should be.
+    """
+    checkpoint = Folder(folder, folder.name)
+    require_hashes(folder, hashes)
+    size = sum(spec.bytes for spec in checkpoint.specs.values())
+    if not checkpoint.config:
+        return {"tensors": len(hashes), "loaded": False, "why": "there is no config.json to load it by"}
+    if size > MOST_BYTES_LOADED:
+        _require_names(folder, checkpoint)
+        return {"tensors": len(hashes), "loaded": False, "why": f"it is over {MOST_BYTES_LOADED // 2**30} GiB"}
+    _run(folder)
+    return {"tensors": len(hashes), "loaded": True}
+
+
+def require_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Raise MergeError where a tensor of a finished folder is not what was merged."""
+    checkpoint = Folder(folder, folder.name)
+    if odd := sorted(hashes.keys() ^ checkpoint.specs.keys()):
+        raise MergeError(f"{folder}: the plan and the written files differ in {odd[0]}; merge again")
+    for name, sha256 in hashes.items():
+        digest = hashlib.sha256()
+        spec = checkpoint.specs[name]
+        rows = max(1, spec.shape[0] * 2**22 // max(1, spec.bytes)) if len(spec.shape) > 1 else 1
+        for start in range(0, spec.shape[0] if len(spec.shape) > 1 else 1, rows):
+            part = checkpoint.read(name, start, start + rows)
+            digest.update(part.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+        if digest.hexdigest() != sha256:
+            raise MergeError(f"{folder}: {name} is not on the disk as it was merged; is the disk sound? merge again")
+
+
+def _require_names(folder: Path, checkpoint: Folder) -> None:
+    from luthier.merging.roles import blank_model
+
+    wanted = {name: tuple(each.shape) for name, each in blank_model(folder, where=str(folder)).state_dict().items()}
+    for name, spec in checkpoint.specs.items():
+        if wanted.get(name, spec.shape) != spec.shape:
+            raise MergeError(f"{folder}: {name} is {spec.shape}, but its configuration asks for {wanted[name]}")
+
+
+@torch.no_grad()
+def _run(folder: Path) -> None:
+    import transformers
+
+    from luthier.models.quiet import quiet
+
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    kind = getattr(transformers, next(iter(config.architectures or ()), ""), transformers.AutoModel)
+    with quiet():
+        model, told = kind.from_pretrained(folder, trust_remote_code=False, output_loading_info=True)
+    for what, problem in (("missing_keys", "lacks"), ("mismatched_keys", "has another shape of")):
+        if told[what]:
+            raise MergeError(f"{folder}: the merged model {problem} {min(map(str, told[what]))}; its models may differ")
+    if model.main_input_name == "input_ids":
+        answer = model.eval()(**_probe(model))
+        if not torch.isfinite(answer[0].float()).all():
+            raise MergeError(f"{folder}: the merged model answers with numbers that are not finite")
+
+
+def _probe(model: Any) -> dict[str, torch.Tensor]:
+    """A few tokens from the whole vocabulary."""
+    config = model.config.get_text_config()
+    num = min(PROBE_TOKENS, getattr(config, "max_position_embeddings", None) or PROBE_TOKENS)
+    tokens = torch.linspace(0, config.vocab_size - 1, num).long()[None]
+    asked = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    return {**asked, "decoder_input_ids": tokens} if config.is_encoder_decoder else asked

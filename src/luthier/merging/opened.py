@@ -1,0 +1,129 @@
+"""Opens the models that a recipe names: folders, packages, hub ids, `model+adapter`, finished runs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from luthier.data.places import locate
+from luthier.errors import MergeError
+from luthier.merging.checkpoint import INDEX, SINGLE, Checkpoint, Folder, Spec
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that goes into a merge."""
+
+    name: str
+    """As the user typed it."""
+    path: Path
+    """Its folder, with config.json, weights, tokenizer."""
+    checkpoint: Checkpoint
+
+
+class Renamed(Checkpoint):
+    """A checkpoint under other names: those on the left are read from those on the right."""
+
+    def __init__(self, inner: Checkpoint, names: Mapping[str, str]) -> None:
+        self.inner, self.names, self.label = inner, names, inner.label
+
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        return {name: self.inner.specs[theirs] for name, theirs in self.names.items()}
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.inner.config
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        return self.inner.read(self.names[name], start, stop)
+
+
+def open_models(names: Iterable[str]) -> dict[str, Opened]:
+    """Every model once, by its name as typed.
+
+    Raises MergeError where one is not there, or holds no safetensors.
+    """
+    unique = list(dict.fromkeys(names))
+    labels = dict(zip(unique, labels_of(unique), strict=True))
+    return {name: _open(name, labels[name]) for name in unique}
+
+
+def labels_of(names: Iterable[str]) -> Iterator[str]:
+    """The last part of each name, which stays when folders move; made different by a number where it is not."""
+    seen: dict[str, int] = {}
+    for name in names:
+        label = "+".join(Path(part).name for part in name.split("+"))
+        seen[label] = seen.get(label, 0) + 1
+        yield label if seen[label] == 1 else f"{label}#{seen[label]}"
+
+
+def matched(opened: Opened, reference: Checkpoint) -> Checkpoint:
+    """A model whose tensors have the reference's names: a body inside a model with a head has a prefix more, or less.
+
+    Raises MergeError where it lacks tensors of the reference.
+    """
+    theirs, wanted = opened.checkpoint.specs.keys(), reference.specs.keys()
+    if wanted <= theirs:
+        return opened.checkpoint
+    for names in _renamings(theirs, wanted):
+        if len(names) == len(wanted):
+            return Renamed(opened.checkpoint, names)
+    lost = sorted(wanted - theirs)
+    raise MergeError(
+        f"{opened.name}: has no {lost[0]}, nor {len(lost) - 1} more tensors of {reference.label}; models that are "
+        "merged are of one architecture; where only heads differ, give their common base"
+    )
+
+
+def _renamings(theirs: Iterable[str], wanted: Iterable[str]) -> Iterator[dict[str, str]]:
+    """For each prefix that may have been added or taken away: what is wanted, and what it is called there."""
+    there = set(theirs)
+    for prefix in sorted({name.partition(".")[0] + "." for name in there}):
+        yield {name: prefix + name for name in wanted if prefix + name in there}
+    for prefix in sorted({name.partition(".")[0] + "." for name in wanted}):
+        yield {name: name.removeprefix(prefix) for name in wanted if name.removeprefix(prefix) in there}
+
+
+def _open(name: str, label: str) -> Opened:
+    model, _, adapter = name.partition("+")
+    path = _folder_of(model)
+    checkpoint: Checkpoint = Folder(path, label)
+    if adapter:
+        from luthier.merging.adapters.adapted import Adapted
+
+        checkpoint = Adapted(checkpoint, _place(adapter))
+    return Opened(name, path, checkpoint)
+
+
+def _folder_of(name: str) -> Path:
+    """The folder of weights; of a finished run, that of its model."""
+    path = _place(name)
+    is_run = (path / "recipe.yaml").is_file() and not any((path / file).is_file() for file in (SINGLE, INDEX))
+    if is_run and not (path / "model").is_dir():
+        raise MergeError(
+            f"{name}: is a run without a model/ folder, so it is not finished, or its method does not fold"
+        )
+    return path / "model" if is_run else path
+
+
+def _place(name: str) -> Path:
+    path = locate(name, where="merge", error=MergeError)
+    if path is None:
+        path = _from_hub(name)
+    if not path.is_dir():
+        raise MergeError(f"{name}: is a file; a model that is merged is a folder with config.json and safetensors")
+    return path
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise MergeError(f"{name}: is no folder here, and could not be fetched from the hub: {first}") from None
