@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.adapters import attach
-    from luthier.api import load, train, tune
+    from luthier.api import load, merge, train, tune
     from luthier.errors import LuthierError
     from luthier.recipe import Recipe
     from luthier.run import Run
@@ -20,13 +20,14 @@ _HOMES = {
     "Run": "luthier.run",
     "attach": "luthier.adapters",
     "load": "luthier.api",
+    "merge": "luthier.api",
     "share": "luthier.sharing",
     "train": "luthier.api",
     "tune": "luthier.api",
 }
 
 __version__ = "0.1.0"
-__all__ = ["LuthierError", "Recipe", "Run", "attach", "load", "share", "train", "tune"]
+__all__ = ["LuthierError", "Recipe", "Run", "attach", "load", "merge", "share", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,19 @@
 """Luthier from Python: the same recipe, given as arguments."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.component import Component
+from luthier.errors import MergeError
 from luthier.pipeline import follow
 from luthier.recipe import Recipe, check
 from luthier.run import Record, Run
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    States = Mapping[str, Tensor] | nn.Module
 
 Setting = Component | Mapping[str, Any] | str
 
@@ -62,3 +68,66 @@ def load(folder: str | Path) -> Run:
     Raises RunError where there is none.
     """
     return Run.open(folder)
+
+
+def merge(
+    models: "Sequence[str | Path | States]",
+    *,
+    method: str = "linear",
+    base: "str | Path | States | None" = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    on_record: Callable[[dict[str, Any]], object] | None = None,
+    **settings: Any,
+) -> "Path | dict[str, Tensor]":
+    """Make one model of several: of folders a folder, of state dicts or modules a state dict.
+
+    `settings` are the method's, as `weight=[0.6, 0.4]`; of folders also `dtype`, `tokenizer` and `style`. Raises
+    LuthierError.
+    """
+    paths = [model for model in (*models, *([] if base is None else [base])) if isinstance(model, str | Path)]
+    if not paths:
+        return _merge_states(models, method, base, settings)  # type: ignore[arg-type]
+    if len(paths) < len(models) + (base is not None):
+        raise MergeError("merge: models are folders, or state dicts in memory; not some of each")
+    if output is None:
+        raise MergeError("merge: say where the merged folder goes, as output=FOLDER")
+    from luthier.merging.making import How, make
+    from luthier.merging.reading import from_options
+
+    said: dict[str, Any] = {name: _words(value) for name, value in settings.items()}
+    recipe = from_options(method, [str(model) for model in models], base=None if base is None else str(base), **said)
+    for record in make(recipe, Path(output), How(overwrite=overwrite)):
+        if on_record is not None:
+            on_record(record)
+    return Path(output)
+
+
+def _merge_states(
+    models: "Sequence[States]", method: str, base: "States | None", settings: Mapping[str, Any]
+) -> "dict[str, Tensor]":
+    from pydantic import ValidationError
+    from pydantic_core import PydanticCustomError
+    from torch import nn
+
+    from luthier.component import find
+    from luthier.merging.methods import Merge
+    from luthier.merging.tensors import merge_states
+
+    def states(model: "States") -> "Mapping[str, Tensor]":
+        return model.state_dict() if isinstance(model, nn.Module) else model
+
+    try:
+        made = find("merges", method.replace("_", "-")).model_validate(dict(settings))
+    except PydanticCustomError as error:
+        raise MergeError(f"merge: {error.message()}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MergeError(f"merge: {method} has no such {first['loc'][0]}: {first['msg'].lower()}") from None
+    assert isinstance(made, Merge)
+    return merge_states([states(each) for each in models], made, base=None if base is None else states(base))
+
+
+def _words(value: Any) -> str | list[str]:
+    """A setting as a command line says it."""
+    return [str(each) for each in value] if isinstance(value, list | tuple) else str(value)

@@ -6,7 +6,7 @@ thread is left alone with one at the end.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import Spec
+from luthier.merging.checkpoint import Checkpoint, Spec
 from luthier.merging.methods import Merge
 from luthier.merging.shards import Shards
 from luthier.merging.tensors import PART_ELEMENTS, Source, Streamed, merged
@@ -37,7 +37,8 @@ class Output:
     base: Source | None = None
     method: Merge | None = None
     """None: the first model's is copied, bit for bit where the types are equal."""
-    companions: tuple[Mapping[str, Tensor], ...] = ()
+    companions: tuple[Checkpoint, ...] = ()
+    """Statistics of each model."""
 
     def streamed(self, part_elements: int) -> Streamed:
         """To be read in parts of so many elements."""

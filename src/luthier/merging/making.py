@@ -70,7 +70,8 @@ def make(recipe: MergeRecipe, output: Path, how: How) -> Iterator[Record]:
 def facts(plan: Plan, how: How) -> Mapping[str, Any]:
     """What a merge reads, writes, and holds in memory at most, in bytes."""
     widest = max(len(each.models) + (each.base is not None) for each in plan.outputs)
-    elements = elements_of_a_part(how.memory, num_threads=how.num_threads, num_tensors=widest)
+    most = elements_of_a_part(how.memory, num_threads=how.num_threads, num_tensors=widest)
+    elements = min(most, max(each.spec.num_elements for each in plan.outputs))
     return {
         "tensors": len(plan.outputs),
         "merged": sum(each.method is not None for each in plan.outputs),

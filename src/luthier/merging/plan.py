@@ -63,8 +63,9 @@ class Planner:
 
     def __init__(self, recipe: MergeRecipe, models: Mapping[str, Opened]) -> None:
         self.recipe, self.models = recipe, models
-        self.kind = find("merges", recipe.kind)
-        assert issubclass(self.kind, Merge)
+        kind = find("merges", recipe.kind)
+        assert issubclass(kind, Merge)
+        self.kind: type[Merge] = kind
         self.reference = models[recipe.base or recipe.slices[0].parents[0].model]
         reference = self.reference.checkpoint
         self.checkpoints: dict[str, Checkpoint] = {}
@@ -195,7 +196,7 @@ class Planner:
         as one of them only where no base has a meaning."""
         base_name = spot.slice.base or self.recipe.base
         pairs = list(zip(spot.slice.parents, sources, strict=True))
-        if self.kind.needs_base == "no":  # type: ignore[attr-defined]
+        if self.kind.needs_base == "no":
             listed = any(parent.model == base_name for parent, _ in pairs)
             if (
                 base is not None
@@ -207,17 +208,7 @@ class Planner:
             base = None
         else:
             pairs = [(parent, source) for parent, source in pairs if parent.model != base_name]
-        if base is None and self.kind.needs_base == "yes":  # type: ignore[attr-defined]
-            raise MergeError(
-                f"{self.recipe.where}: {self.recipe.kind} needs a base, the model that the others began as"
-            )
-        least, most = self.kind.num_models  # type: ignore[attr-defined]
-        if len(pairs) < least or (most is not None and len(pairs) > most):
-            wanted = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-            beside = " beside the base" if base is not None else ""
-            raise MergeError(
-                f"{self.recipe.where}: {self.recipe.kind} merges {wanted} models{beside}, not {len(pairs)}"
-            )
+        self.kind.require(len(pairs), has_base=base is not None, where=self.recipe.where)
         return tuple(p for p, _ in pairs), tuple(s for _, s in pairs), base
 
     def _base(self, name: str, spot: _Spot) -> Source:

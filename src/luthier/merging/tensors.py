@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from luthier.merging.checkpoint import Checkpoint, Spec
+from luthier.errors import MergeError
+from luthier.merging.checkpoint import Checkpoint, Spec, States
 from luthier.merging.methods import Merge, Part
 
 PART_ELEMENTS = 2**22
@@ -41,7 +42,7 @@ class Streamed:
     models: tuple[Source, ...]
     labels: tuple[str, ...]
     base: Source | None = None
-    companions: tuple[Mapping[str, Tensor], ...] = ()
+    companions: tuple[Checkpoint, ...] = ()
     """Statistics of each model, by the names of its tensors."""
     like_weights: bool = False
     """Whether a statistic has a number for each weight, and goes with the parts."""
@@ -86,7 +87,8 @@ class Streamed:
 
     def statistic(self, model: int) -> Tensor | None:
         """What was gathered for this tensor of a model."""
-        return self.companions[model].get(self.models[model].name) if self.companions else None
+        source = self._companion(model)
+        return source.checkpoint.read(source.name) if source else None
 
     def _part(self, start: int, stop: int) -> Part:
         base = self.base.rows(start, stop, self.dtype) if self.base else None
@@ -94,11 +96,13 @@ class Streamed:
         return Part(models, base, start, self._statistics(start, stop))
 
     def _statistics(self, start: int, stop: int) -> tuple[Tensor, ...]:
-        if not (self.like_weights and self.companions):
-            return ()
-        found = [self.statistic(model) for model in range(len(self.models))]
-        rows = [None if each is None else each.to(self.dtype).reshape(self.num_rows, -1)[start:stop] for each in found]
-        return tuple(each for each in rows if each is not None)
+        sources = [self._companion(model) for model in range(len(self.models))] if self.like_weights else []
+        return tuple(source.rows(start, stop, self.dtype) for source in sources if source)
+
+    def _companion(self, model: int) -> Source | None:
+        if not self.companions or self.models[model].name not in self.companions[model].specs:
+            return None
+        return Source(self.companions[model], self.models[model].name)
 
 
 def merged(tensors: Streamed, method: Merge, surveyed: object = None) -> Iterator[tuple[int, Tensor]]:
@@ -117,29 +121,54 @@ def merge_states(
     companions: Sequence[Mapping[str, Tensor]] = (),
     part_elements: int = PART_ELEMENTS,
 ) -> dict[str, Tensor]:
-    """State dicts of the same names and shapes into one; a function gives the method of each tensor by its name."""
-    from luthier.merging.checkpoint import States
+    """State dicts of the same names and shapes into one; a function gives the method of each tensor by its name.
 
+    What holds whole numbers is copied. Raises MergeError where the models do not fit together, or not the method.
+    """
     named = tuple(labels) or tuple(str(number) for number in range(len(models)))
     held = [States(states, label) for states, label in zip(models, named, strict=True)]
     started = States(base, "base") if base is not None else None
-    asked = method if callable(method) else lambda name: method
+    asked = (lambda name: method) if isinstance(method, Merge) else method
+    everyone = [*held, *([started] if started else [])]
+    for states in everyone:
+        _require_alike(states, held[0])
+    merging = [name for name in models[0] if models[0][name].is_floating_point()]
+    for name in merging:
+        asked(name).require(len(models), has_base=base is not None, where="merge")
+    made = {name: _the_same(name, everyone) for name in models[0].keys() - set(merging)}
     streamed = [
         Streamed(
             name=name,
             models=tuple(Source(states, name) for states in held),
             labels=named,
             base=Source(started, name) if started else None,
-            companions=tuple(companions),
+            companions=tuple(States(each, label) for each, label in zip(companions, named, strict=False)),
             like_weights=asked(name).statistics == "weights",
             part_elements=part_elements,
         )
-        for name in models[0]
+        for name in merging
     ]
-    first = asked(streamed[0].name)
-    surveyed = first.survey(streamed) if first.surveys else None
-    made = dict[str, Tensor]()
+    surveyed = None
+    if streamed and asked(streamed[0].name).surveys:
+        surveyed = asked(streamed[0].name).survey(streamed)
     for tensors in streamed:
         rows = [part for _, part in merged(tensors, asked(tensors.name), surveyed)]
         made[tensors.name] = torch.cat(rows).reshape(tensors.shape).to(models[0][tensors.name].dtype)
-    return made
+    return {name: made[name] for name in models[0]}
+
+
+def _require_alike(states: States, first: States) -> None:
+    for name in states.specs.keys() ^ first.specs.keys():
+        lacks = states if name in first.specs else first
+        raise MergeError(f"merge: {lacks.label} has no {name}, another one has; models are of one architecture")
+    for name, spec in first.specs.items():
+        if states.specs[name].shape != spec.shape:
+            shapes = f"{list(spec.shape)} in {first.label} and {list(states.specs[name].shape)} in {states.label}"
+            raise MergeError(f"merge: {name} is {shapes}")
+
+
+def _the_same(name: str, everyone: Sequence[States]) -> Tensor:
+    first = everyone[0].tensors[name]
+    if any(not torch.equal(first, other.tensors[name]) for other in everyone[1:]):
+        raise MergeError(f"merge: {name}: holds whole numbers that differ between models, so there is no mean of them")
+    return first

@@ -117,6 +117,17 @@ class Merge(Component, ABC):
         takes_each = cls.model_fields[str(info.field_name)].annotation == Each
         return (float(value),) if is_number and takes_each else value  # type: ignore[arg-type]
 
+    @classmethod
+    def require(cls, num: int, *, has_base: bool, where: str) -> None:
+        """Raise MergeError where it cannot merge so many models, or not without a base."""
+        if cls.needs_base == "yes" and not has_base:
+            raise MergeError(f"{where}: {cls.kind()} needs a base, the model that the others began as")
+        least, most = cls.num_models
+        if num < least or (most is not None and num > most):
+            wanted = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
+            beside = " beside the base" if has_base else ""
+            raise MergeError(f"{where}: {cls.kind()} merges {wanted} models{beside}, not {num}")
+
     def survey(self, model: Iterable[Tensors]) -> Any:
         """What must be known of the whole model, by passes over it; made once, by the first tensor's method."""
         return None
