@@ -7,7 +7,7 @@ from torch import Tensor
 
 from luthier.errors import MergeError
 from luthier.merging.methods import Each, Merge, Part
-from luthier.merging.methods._combine import combined
+from luthier.merging.methods._combine import averaged, combined
 
 
 class Linear(Merge):
@@ -19,10 +19,10 @@ class Linear(Merge):
     """Divide by the sum of the weights."""
 
     def merge(self, part: Part, measured: Any) -> Float[Tensor, "rows width"]:
-        """The weighted sum, divided once."""
+        """The weighted mean, or the weighted sum."""
         weights = self.for_models("weight", len(part.models))
-        total = sum(weights)
-        if self.normalize and total == 0:
+        if not self.normalize:
+            return combined(part.models, weights)
+        if sum(weights) == 0:
             raise MergeError("linear: the weights sum to 0, so there is no mean; say normalize: false for their sum")
-        result = combined(part.models, weights)
-        return result.div_(total) if self.normalize and total != 1 else result
+        return averaged(part.models, weights)
