@@ -1,0 +1,41 @@
+"""Arithmetic of what adapters learnt: more of it, less, or its opposite; and a + b - c.
+
+Task vectors: Ilharco et al. 2023, https://arxiv.org/abs/2212.04089.
+"""
+
+import math
+from pathlib import Path
+
+from luthier.errors import MergeError
+from luthier.merging.adapters._truncate import Keep
+from luthier.merging.adapters.combine import Combination, combine
+from luthier.merging.adapters.lora_files import Adapter, read_lora, require_free, write_lora
+from luthier.merging.adapters.reports import Layer, Report
+
+
+def scale(folder: Path, into: Path, *, factor: float, overwrite: bool = False) -> Report:
+    """Write an adapter times a factor; by -1 it takes away what it had taught, on purpose.
+
+    What it holds as a whole (heads, biases) stays as it is. Raises MergeError where it cannot be read.
+    """
+    require_free(into, overwrite=overwrite)
+    if not math.isfinite(factor):
+        raise MergeError(f"factor: {factor} is no finite number")
+    given = read_lora(folder)
+    layers = {name: factors.scaled(factor) for name, factors in given.layers.items()}
+    write_lora(Adapter(into.name, layers, given.whole, given.settings, given.base), into, overwrite=overwrite)
+    notes = ("what the adapter holds whole is not scaled",) if given.whole and factor != 1 else ()
+    shown = tuple(Layer(name, factors.rank, 1.0, 1.0) for name, factors in layers.items())
+    return Report(into, f"times {factor:g}", shown, len(given.whole), notes=notes)
+
+
+def negate(folder: Path, into: Path, *, overwrite: bool = False) -> Report:
+    """Write the opposite of an adapter: forgetting on purpose."""
+    return scale(folder, into, factor=-1.0, overwrite=overwrite)
+
+
+def analogy(a: Path, b: Path, c: Path, into: Path, *, keep: Keep | None = None, overwrite: bool = False) -> Report:
+    """Write a + b - c, exact, or cut back where `keep` says to what."""
+    kind = "concatenate" if keep is None else "svd"
+    how = Combination(kind, weights=(1.0, 1.0, -1.0), keep=keep or Keep())
+    return combine((a, b, c), into, combination=how, overwrite=overwrite)
