@@ -61,10 +61,8 @@ def _elect(
     undecided: float,
 ) -> None:
     total = _total(changes, weights, sign)
-    if undecided < 0:  # what is neither above nor below 0 takes the other side
-        chosen = (total > 0).to(total.dtype).mul_(2).sub_(1)
-    else:
-        chosen = (total >= 0).to(total.dtype).mul_(2).sub_(1)
+    # Comparisons in place give 0 and 1 as numbers: several times as fast as by way of a mask.
+    chosen = (total.gt_(0) if undecided < 0 else total.ge_(0)).mul_(2).sub_(1)
     into.zero_()
     divisor = torch.zeros_like(into) if normalize != "none" else None
     for change, weight in zip(changes, weights, strict=True):
@@ -77,5 +75,7 @@ def _elect(
         if divisor is not None:
             divisor.add_(agreeing.sign_().abs_(), alpha=weight if normalize == "weights" else 1.0)
     if divisor is not None:
-        into.div_(divisor.masked_fill_(divisor == 0, 1.0))
+        least = min(weights) if normalize == "weights" else 1.0
+        none_agrees = divisor.clamp_min_(least / 2) if least > 0 else divisor.masked_fill_(divisor == 0, 1.0)
+        into.div_(none_agrees)
     into.mul_(chosen)

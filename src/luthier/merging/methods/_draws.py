@@ -15,6 +15,11 @@ def generators(seed: int, tensors: Tensors) -> list[np.random.Generator]:
     return [_generator(seed, tensors.name, label) for label in tensors.labels]
 
 
+def generator(seed: int, tensors: Tensors, *, model: int) -> np.random.Generator:
+    """That of one model."""
+    return _generator(seed, tensors.name, tensors.labels[model])
+
+
 def uniform(generator: np.random.Generator, like: Tensor) -> Float[Tensor, "rows width"]:
     """A number from 0 up to 1 for each element."""
     return torch.from_numpy(generator.random(tuple(like.shape), dtype=np.float32))

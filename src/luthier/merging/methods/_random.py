@@ -21,7 +21,7 @@ class Drawn(ABC):
 
     def __init__(self, begin: Callable[[], np.random.Generator]) -> None:
         self._begin = begin
-        self._generator = begin()
+        self._generator: np.random.Generator
 
     def of(self, values: Float[Tensor, "rows width"], start: int) -> Float[Tensor, "rows width"]:
         if start == 0:
@@ -86,4 +86,4 @@ def ranked(values: Float[Tensor, "rows width"]) -> Int[Tensor, "rows width"]:
 
 def beginning(seed: int, tensors: Tensors, model: int) -> Callable[[], np.random.Generator]:
     """What begins a model's draws for a tensor."""
-    return lambda: draws.generators(seed, tensors)[model]
+    return lambda: draws.generator(seed, tensors, model=model)

@@ -15,6 +15,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 from luthier.merging.methods import Each, Merge, Part, Tensors
+from luthier.merging.methods._blocks import blocks
 from luthier.merging.methods._combine import combined
 from luthier.merging.methods._consensus import Normalize, Sign, elected
 
@@ -110,8 +111,10 @@ class Sparse(Merge, ABC):
                 if tensors.is_one_part:
                     changes.append(kept)
         factors = tuple(_factor(fsum(before), fsum(after)) for before, after in sums)
-        ready = tuple(_times(change, factor) for change, factor in zip(changes, factors, strict=bool(changes)))
-        return Thinned(selections, factors, ready), surveyed
+        for change, factor in zip(changes, factors, strict=bool(changes)):
+            if factor != 1:  # where all is left, the change may not be written to
+                change.mul_(factor)
+        return Thinned(selections, factors, tuple(changes)), surveyed
 
     def merge(self, part: Part, measured: tuple[Thinned, Any]) -> Float[Tensor, "rows width"]:
         """The base and the mixed change."""
@@ -158,7 +161,9 @@ def _times(values: Tensor, factor: float) -> Tensor:
 
 def _sums(values: Float[Tensor, "rows width"]) -> list[float]:
     """Of each row's magnitudes: alike whatever part the row comes in."""
-    found: list[float] = np.abs(values.numpy()).sum(axis=1).tolist()
+    found = list[float]()
+    for rows in blocks(len(values), width=values.shape[1]):
+        found += np.abs(values[rows].numpy()).sum(axis=1).tolist()
     return found
 
 
