@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier import __version__, files
+from luthier import __version__, files, recipe_yaml
 from luthier.errors import MergeError
+from luthier.merging.card import merge_card, shown
 from luthier.merging.checking import check
+from luthier.merging.configuring import merged_config
 from luthier.merging.engine import Record, elements_of_a_part, run
+from luthier.merging.folder import write_beside
 from luthier.merging.opened import Opened, open_models
 from luthier.merging.plan import Plan, Planner
 from luthier.merging.recipe import MergeRecipe, as_yaml
@@ -60,9 +63,9 @@ def make(recipe: MergeRecipe, output: Path, how: How) -> Iterator[Record]:
             yield from run(list(plan.outputs), shards, memory=how.memory, num_threads=how.num_threads)
         finally:
             shards.close()
-        _write_beside(beside, recipe, plan, models, shards.hashes)
+        notes = _write_beside(beside, recipe, plan, models, shards.hashes)
         shards.finish()
-    yield {"event": "merged", "folder": str(output), "tensors": len(shards.hashes), "notes": list(plan.notes)}
+    yield {"event": "merged", "folder": str(output), "tensors": len(shards.hashes), "notes": notes}
     if how.is_checked:
         yield {"event": "checked", **check(output, shards.hashes)}
 
@@ -107,7 +110,38 @@ def _fingerprint(recipe: MergeRecipe, models: Mapping[str, Opened]) -> str:
 
 def _write_beside(
     folder: Path, recipe: MergeRecipe, plan: Plan, models: Mapping[str, Opened], hashes: Mapping[str, str]
-) -> None:
-    files.write_text(folder / RECIPE, as_yaml(recipe))
-    about = {"luthier": __version__, "method": recipe.kind, "models": list(recipe.models), "sha256": dict(hashes)}
-    (folder / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+) -> list[str]:
+    """All that is not weights; -> what a user should know of it."""
+    vocabulary, notes = plan.alike.vocabulary, list(plan.notes)
+    keeper = next((each for each in models.values() if vocabulary and each.checkpoint.label == vocabulary.source), None)
+    config, told = merged_config(
+        plan.reference.checkpoint.config,
+        dtype=recipe.dtype,
+        num_rows=vocabulary.size if vocabulary and vocabulary.changes_any else None,
+        tied=plan.alike.ties.tied,
+        stacked={prefix: plan.blocks_from for prefix in plan.num_blocks} if plan.blocks_from is not None else None,
+        tokens_of=keeper.checkpoint.config if keeper is not None and keeper is not plan.reference else None,
+    )
+    text = as_yaml(recipe)
+    card = merge_card(
+        folder.name.removeprefix(files.GROWING),
+        kind=recipe.kind,
+        models=[model for model in recipe.models if model != recipe.base],
+        base=recipe.base,
+        recipe=recipe_yaml.load(text, "merge.yaml"),
+        notes=notes + told,
+    )
+    told += write_beside(
+        folder,
+        config=config,
+        reference=plan.reference.path,
+        folders={each.checkpoint.label: each.path for each in models.values()},
+        vocabulary=vocabulary,
+        chat_template=recipe.chat_template,
+        card=card,
+    )
+    (folder / RECIPE).write_text(text, encoding="utf-8")
+    about = {"luthier": __version__, "method": recipe.kind, "models": [shown(each) for each in recipe.models]}
+    content = json.dumps({**about, "sha256": dict(hashes)}, indent=2, ensure_ascii=False)
+    (folder / ABOUT).write_text(content + "\n", encoding="utf-8")
+    return told

@@ -60,33 +60,6 @@ def labels_of(names: Iterable[str]) -> Iterator[str]:
         yield label if seen[label] == 1 else f"{label}#{seen[label]}"
 
 
-def matched(opened: Opened, reference: Checkpoint) -> Checkpoint:
-    """A model whose tensors have the reference's names: a body inside a model with a head has a prefix more, or less.
-
-    Raises MergeError where it lacks tensors of the reference.
-    """
-    theirs, wanted = opened.checkpoint.specs.keys(), reference.specs.keys()
-    if wanted <= theirs:
-        return opened.checkpoint
-    for names in _renamings(theirs, wanted):
-        if len(names) == len(wanted):
-            return Renamed(opened.checkpoint, names)
-    lost = sorted(wanted - theirs)
-    raise MergeError(
-        f"{opened.name}: has no {lost[0]}, nor {len(lost) - 1} more tensors of {reference.label}; models that are "
-        "merged are of one architecture; where only heads differ, give their common base"
-    )
-
-
-def _renamings(theirs: Iterable[str], wanted: Iterable[str]) -> Iterator[dict[str, str]]:
-    """For each prefix that may have been added or taken away: what is wanted, and what it is called there."""
-    there = set(theirs)
-    for prefix in sorted({name.partition(".")[0] + "." for name in there}):
-        yield {name: prefix + name for name in wanted if prefix + name in there}
-    for prefix in sorted({name.partition(".")[0] + "." for name in wanted}):
-        yield {name: name.removeprefix(prefix) for name in wanted if name.removeprefix(prefix) in there}
-
-
 def _open(name: str, label: str) -> Opened:
     model, _, adapter = name.partition("+")
     path = _folder_of(model)

@@ -11,11 +11,12 @@ import torch
 
 from luthier.component import find
 from luthier.errors import MergeError
+from luthier.merging.alike import Alike, alike
 from luthier.merging.blocks import Blocks
-from luthier.merging.checkpoint import Checkpoint, Spec
+from luthier.merging.checkpoint import Spec
 from luthier.merging.engine import Output
 from luthier.merging.methods import Each, Merge
-from luthier.merging.opened import Opened, matched
+from luthier.merging.opened import Opened
 from luthier.merging.recipe import MergeRecipe, Parent, Slice
 from luthier.merging.roles import Selects, selection
 from luthier.merging.settings import value_of
@@ -35,6 +36,8 @@ class Plan:
     """Blocks of the result, by what their names begin with; where slices stack them, others than the reference has."""
     blocks_from: tuple[int, ...] | None
     """Where blocks are stacked: the number that each had where it comes from."""
+    alike: Alike
+    """What was done so that the models can be read side by side."""
     notes: tuple[str, ...]
 
     @property
@@ -67,11 +70,11 @@ class Planner:
         assert issubclass(kind, Merge)
         self.kind: type[Merge] = kind
         self.reference = models[recipe.base or recipe.slices[0].parents[0].model]
-        reference = self.reference.checkpoint
-        self.checkpoints: dict[str, Checkpoint] = {}
-        for name, opened in models.items():
-            self.checkpoints[name] = matched(opened, reference) if self._is_whole else opened.checkpoint
-        self.blocks = Blocks.of(reference.specs, reference.config)
+        self.alike = alike(recipe, models, self.reference, whole=self._is_whole)
+        self.checkpoints = self.alike.checkpoints
+        reference = self.checkpoints[self.reference.name]
+        self.names = [name for name in reference.specs if name not in self.alike.ties.dropped]
+        self.blocks = Blocks.of(self.names, reference.config)
         self.selects: Selects = selection(self.reference.path, reference.specs, where=recipe.where)
         self.notes = list(recipe.notes)
 
@@ -87,19 +90,18 @@ class Planner:
         """
         spots = list(self._spots())
         outputs = tuple(self._output(spot) for spot in spots)
-        if self._is_whole:
-            self._note_left_out()
+        self._note_left_out()
         num_blocks = dict(self.blocks.stacks)
         blocks_from = None
         if not self._is_whole:
             prefix, stacked = self._stacked()
             num_blocks[prefix] = len(stacked)
             blocks_from = tuple(stacked)
-        return Plan(outputs, self.reference, num_blocks, blocks_from, tuple(dict.fromkeys(self.notes)))
+        return Plan(outputs, self.reference, num_blocks, blocks_from, self.alike, tuple(dict.fromkeys(self.notes)))
 
     def _spots(self) -> Iterator[_Spot]:
         for prefix, slices in self._modules().items():
-            names = [name for name in self.reference.checkpoint.specs if name.startswith(prefix)]
+            names = [name for name in self.names if name.startswith(prefix)]
             if self._is_whole and len(slices) == 1:
                 yield from (self._whole(name, slices[0]) for name in names)
             else:
@@ -110,7 +112,7 @@ class Planner:
         modules = self.recipe.modules
         if len(modules) == 1:
             return {"": next(iter(modules.values()))}
-        names = self.reference.checkpoint.specs
+        names = self.names
         found = dict[str, tuple[Slice, ...]]()
         for module, slices in modules.items():
             near = sorted({name[: name.index(f"{module}.")] for name in names if f".{module}." in f".{name}"}, key=len)
@@ -163,7 +165,11 @@ class Planner:
         return prefix, numbers
 
     def _of_block(self, model: str, prefix: str, number: int) -> list[str]:
-        found = [name for name in self.checkpoints[model].specs if self.blocks.place(name) == (prefix, number)]
+        found = [
+            name
+            for name in self.checkpoints[model].specs
+            if self.blocks.place(name) == (prefix, number) and name not in self.alike.ties.dropped
+        ]
         if not found:
             raise MergeError(f"{self.recipe.where}: {model} has no block {number}; its blocks are counted from 0")
         return found
@@ -250,13 +256,11 @@ class Planner:
         return None
 
     def _note_left_out(self) -> None:
-        for name, opened in self.models.items():
-            checkpoint = self.checkpoints[name]
-            used = set(getattr(checkpoint, "names", {n: n for n in self.reference.checkpoint.specs}).values())
-            left = sorted(opened.checkpoint.specs.keys() - used)
-            if left:
-                few = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
-                self.notes.append(f"{name}: {len(left)} tensors that {self.reference.name} has not are left out: {few}")
+        for name, left in self.alike.left_out.items():
+            if lost := [each for each in left if each not in self.alike.ties.dropped]:
+                few = ", ".join(lost[:3]) + (" ..." if len(lost) > 3 else "")
+                told = f"{len(lost)} tensors that {self.reference.name} has not are left out: {few}"
+                self.notes.append(f"{name}: {told}")
 
 
 def _require_shape(source: Source, spec: Spec, name: str, reference: str) -> None:
