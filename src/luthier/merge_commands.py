@@ -1,9 +1,12 @@
 """What the commands of `luthier merge` do: read the line, call the library, show what came out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from luthier.errors import MergeError
 
@@ -38,10 +41,7 @@ def merge_models(
         for record in make(recipe, folder, how):
             screen.show(record)
     if evaluate:
-        from luthier.merging.evaluating import evaluate_merge
-        from luthier.merging.shown import print_scores
-
-        print_scores(evaluate_merge(folder, evaluate))
+        _print_scores(folder, recipe.models, evaluate)
 
 
 def _recipe(
@@ -51,13 +51,12 @@ def _recipe(
 
     given = {name: list(map(str, values)) for name, values in settings.items() if values and name != "set"}
     for pair in settings.get("set") or ():
-        name, equals, value = str(pair).partition("=")
-        if not equals:
-            raise MergeError(f"merge: --set {pair} is no setting; write it as name=value, as in scale=0.7")
+        name, value = _pair(str(pair))
         given.setdefault(name, []).append(value)
     if not what.endswith(RECIPE_ENDS):
         options = {name: value for name, value in said.items() if value is not None and name != "base"}
-        return from_options(what, list(models), base=said["base"], **given, **options)
+        asked: dict[str, Any] = {**given, **options}
+        return from_options(what, list(models), base=said["base"], **asked)
     if given or said["base"] or said["style"]:
         raise MergeError(
             f"merge: {what} says models and settings; --base, --weight and their like stand without a file"
@@ -74,6 +73,17 @@ def _output(what: str, models: Sequence[str], output: Path | None, written: str 
     return output or (Path(written) if written else None)
 
 
+def _print_scores(folder: Path, parents: Sequence[str], tasks: Sequence[str]) -> None:
+    """Parents and child on every task, each under the head of the task's run."""
+    from luthier.merging.opened import open_models
+    from luthier.merging.scores import Bench, side_by_side, table
+
+    opened = open_models([*parents, str(folder)])
+    bench = Bench(tasks, split="test", model=folder)
+    found = side_by_side(bench, {each.checkpoint.label: each.checkpoint for each in opened.values()})
+    Console(highlight=False, soft_wrap=True).print(table(bench, found))
+
+
 def _how(takes: Mapping[str, Any]) -> Any:
     from luthier.merging.making import How
     from luthier.planning.amounts import read_amount
@@ -85,3 +95,120 @@ def _how(takes: Mapping[str, Any]) -> Any:
         "is_checked": takes["check"],
     }
     return How(**asked, **({"num_threads": takes["threads"]} if takes["threads"] else {}))
+
+
+def inspect_models(models: Sequence[str], base: str, density: float, *, as_json: bool, page: Path | None) -> None:
+    """Figures on the screen, as JSON, or as a page."""
+    from luthier.merging.inspect import inspect
+    from luthier.merging.inspecting.page import page as written
+    from luthier.merging.inspecting.shown import show
+    from luthier.merging.opened import open_models
+
+    opened = open_models([*models, base])
+    found = inspect([opened[name].checkpoint for name in models], base=opened[base].checkpoint, density=density)
+    if page is not None:
+        page.write_text(written(found), encoding="utf-8")
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        show(found, Console(highlight=False, soft_wrap=True))
+        if page is not None:
+            print(f"page      {page}")
+
+
+def search_merge(
+    models: Sequence[str],
+    base: str | None,
+    runs: Sequence[str],
+    output: Path,
+    how: Mapping[str, Any],
+    *,
+    limit: int | None,
+    resume: bool,
+) -> None:
+    """Candidates as they are judged, and what they bought."""
+    from luthier.merging.scores import Bench
+    from luthier.merging.search import RECIPE, Asked, search
+    from luthier.merging.searching.models import Models
+    from luthier.merging.searching.shown import show
+
+    output.mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False, soft_wrap=True)
+    bench = Bench(runs, limit=limit)
+    for record in search(Models.open(models, base=base), bench, Asked(**how), folder=output, resume=resume):
+        show(record, console)
+    console.print(f"\n[bold]recipe[/]    {output / RECIPE}\n[bold]next[/]      luthier merge {output / RECIPE} merged/")
+
+
+def merge_adapters(
+    kind: str,
+    folders: Sequence[Path],
+    output: Path,
+    weights: Sequence[float] | None,
+    rank: int | None,
+    energy: float | None,
+    settings: Sequence[str],
+    *,
+    on_factors: bool,
+    overwrite: bool,
+) -> None:
+    """Several LoRAs into one."""
+    from luthier.merging.adapters._truncate import Keep
+    from luthier.merging.adapters.combine import Combination, combine
+
+    how = Combination(
+        kind,
+        weights=tuple(weights or (1.0,)),
+        on="factors" if on_factors else "product",
+        keep=Keep(rank, energy),
+        settings=_read_settings(settings),
+    )
+    _tell(combine(folders, output, combination=how, overwrite=overwrite))
+
+
+def extract_adapter(
+    model: str, base: str, output: Path, rank: int | None, energy: float | None, whole: str, *, overwrite: bool
+) -> None:
+    """A LoRA of the difference of two models."""
+    from luthier.merging.adapters._truncate import Keep
+    from luthier.merging.adapters.extract import extract
+    from luthier.merging.opened import open_models
+
+    opened = open_models([model, base])
+    kept: Any = whole if whole in ("none", "head", "changed") else whole.split(",")
+    keep = Keep(rank, energy) if rank or energy else None
+    found = extract(
+        opened[model].checkpoint, opened[base].checkpoint, output, keep=keep, modules_to_save=kept, overwrite=overwrite
+    )
+    _tell(found)
+
+
+def gather_statistics(run: str, output: Path, what: Any, num_rows: int, device: str) -> None:
+    """A pass over a run's training rows."""
+    from luthier.merging.statistics import gather
+
+    console = Console(highlight=False, soft_wrap=True)
+    with console.status("reading") as status:
+        num = gather(
+            run, output, what, num_rows=num_rows, device=device, on_row=lambda n, of: status.update(f"row {n} of {of}")
+        )
+    console.print(f"[bold]gathered[/]  {what} of {num} rows: {output}")
+
+
+def _read_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    from luthier import recipe_yaml
+
+    return {name: recipe_yaml.load(value, "--set") for name, value in map(_pair, pairs)}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise MergeError(f"merge: --set {text} is no setting; write it as name=value, as in scale=0.7")
+    return name, value
+
+
+def _tell(report: Any) -> None:
+    for line in report.lines():
+        print(line)
+    print(f"adapter   {report.folder}")
