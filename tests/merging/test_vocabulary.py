@@ -45,8 +45,11 @@ def test_what_stands_in_is_the_only_owner_s_the_base_s_or_the_mean(folders: dict
 
 def test_the_base_s_tokens_alone_need_no_new_tokenizer(folders: dict[str, Path]) -> None:
     vocabulary = vocabulary_of(folders, "base", "base")
-    assert vocabulary.size == NUM_WORDS and vocabulary.tokens is None and vocabulary.source == "base"
-    assert not vocabulary.changes("base") and vocabulary.changes("a")
+    assert vocabulary.size == NUM_WORDS
+    assert vocabulary.tokens is None
+    assert vocabulary.source == "base"
+    assert not vocabulary.changes("base")
+    assert vocabulary.changes("a")
     assert vocabulary.rows["b"].tolist() == list(range(64))
 
 
@@ -65,29 +68,36 @@ def test_different_tokenizers_and_sizes_without_a_choice_are_refused_by_name(fol
 def test_different_tokens_in_as_many_rows_are_merged_by_number_and_it_is_said(folders: dict[str, Path]) -> None:
     vocabulary = vocabulary_of({"a": folders["a"], "b": folders["b"]}, "a", None)
     assert not vocabulary.changes_any
-    assert "b in 4" in vocabulary.notes[0] and "tokenizer: union" in vocabulary.notes[0]
+    assert "b in 4" in vocabulary.notes[0]
+    assert "tokenizer: union" in vocabulary.notes[0]
 
 
 def test_the_same_tokenizer_changes_nothing_whatever_is_chosen(folders: dict[str, Path], tmp_path: Path) -> None:
     same = {"a": folders["a"], "other": model_of(tmp_path / "other", "<tool>", "foo bar", seed=5)}
     for source in (None, "union", "base", "other"):
         vocabulary = vocabulary_of(same, "a", source)
-        assert not vocabulary.changes_any and vocabulary.notes == () and vocabulary.tokens is None
+        assert not vocabulary.changes_any
+        assert vocabulary.notes == ()
+        assert vocabulary.tokens is None
 
 
 def test_embeddings_that_differ_by_padding_become_as_long_as_the_base_s(tmp_path: Path) -> None:
     folders = {"short": model_of(tmp_path / "short"), "long": model_of(tmp_path / "long", padded_to=80, seed=1)}
     cut = vocabulary_of(folders, "short", None)
-    assert cut.size == 64 and not cut.changes("short") and cut.changes("long")
+    assert cut.size == 64
+    assert not cut.changes("short")
+    assert cut.changes("long")
     assert "long: 80 rows of the embedding become 64" in cut.notes[0]
     grown = vocabulary_of(folders, "long", None)
-    assert grown.size == 80 and grown.stand_ins[79] == (("long", 79),)
+    assert grown.size == 80
+    assert grown.stand_ins[79] == (("long", 79),)
     assert grown.rows["short"][64:].tolist() == [-1] * 16
 
 
 def test_a_size_is_rounded_up_and_the_rows_above_are_no_token_s(folders: dict[str, Path]) -> None:
     vocabulary = vocabulary_of(folders, "base", "union", multiple_of=16)
-    assert vocabulary.size == 80 and set(vocabulary.num_donors[67:].tolist()) == {-1}
+    assert vocabulary.size == 80
+    assert set(vocabulary.num_donors[67:].tolist()) == {-1}
     assert vocabulary_of({"base": folders["base"]}, "base", None, multiple_of=48).size == 96
 
 
@@ -99,7 +109,8 @@ def test_rules_for_single_tokens_win(folders: dict[str, Path]) -> None:
         "<new>": TokenSource(model="b", token=7),
     }
     vocabulary = vocabulary_of(folders, "base", "union", rules=rules)
-    assert vocabulary.size == NUM_WORDS + 4 and vocabulary.tokens is not None
+    assert vocabulary.size == NUM_WORDS + 4
+    assert vocabulary.tokens is not None
     assert vocabulary.tokens.numbers["<new>"] == 67
     assert vocabulary.stand_ins == {64: (("b", 65),), 65: (), 66: (("a", 7),), 67: (("b", 7),)}
     assert [int(vocabulary.rows[label][64]) for label in folders] == [-1, -1, -1]
@@ -128,7 +139,8 @@ def test_a_source_that_is_no_model_is_refused(folders: dict[str, Path]) -> None:
 def test_a_token_that_no_weights_hold_does_not_join(folders: dict[str, Path], tmp_path: Path) -> None:
     short = model_of(tmp_path / "short", "<one>", "<two>", padded_to=65)
     vocabulary = vocabulary_of({"base": folders["base"], "short": short}, "base", "union")
-    assert vocabulary.tokens is not None and "<two>" not in vocabulary.tokens.numbers
+    assert vocabulary.tokens is not None
+    assert "<two>" not in vocabulary.tokens.numbers
     assert vocabulary.size == 65
 
 
@@ -147,10 +159,13 @@ def test_the_written_union_reads_texts_as_transformers_would(folders: dict[str, 
     vocabulary = vocabulary_of(folders, "base", "union")
     vocabulary.write(tmp_path)
     words = loaded_tokenizer(tmp_path)
-    assert vocabulary.tokens is not None and words.get_vocab() == vocabulary.tokens.numbers
+    assert vocabulary.tokens is not None
+    assert words.get_vocab() == vocabulary.tokens.numbers
     assert words("w1 <call> w2<tool> foo bar").input_ids == [1, 5, 66, 6, 64, 65, 2]
     kept = words.added_tokens_decoder
-    assert kept[64].special and kept[66].special and not kept[65].special
+    assert kept[64].special
+    assert kept[66].special
+    assert not kept[65].special
     assert words.pad_token == "[PAD]"
 
 

@@ -104,6 +104,8 @@ def _stack(parts: Sequence[dict[str, Any]], prefix: str, numbers: Sequence[int])
     for name, value in list(part.items()):
         if name in words or (name == "num_hidden_layers" and value == before and words is OF_ENCODER):
             part[name] = len(numbers)
+        elif words is not BLOCKS and ("decoder" in name) is not (words is OF_DECODER):
+            continue
         elif name in NUMBERS_OF_BLOCKS and isinstance(value, list):
             part[name] = [place for place, number in enumerate(numbers) if number in value]
         elif isinstance(value, list | str) and len(value) == before and _tells_of_blocks(name, value):
