@@ -101,6 +101,16 @@ def test_the_smallest_rank_that_holds_a_share_of_the_energy_is_taken(tmp_path: P
     assert_equal(rows_of(tmp_path / "all"), whole, 1e-6)
 
 
+def test_energy_is_told_only_where_something_is_cut(tmp_path: Path) -> None:
+    folders = many("llama", tmp_path, 2)
+    told = {"ties": True, "linear": True, "concatenate": False, "svd": True}
+    for kind, is_cut in told.items():
+        report = combine(folders, tmp_path / kind, combination=Combination(kind))
+        assert ("energy" in next(report.lines())) is is_cut
+    report = combine(folders, tmp_path / "factors", combination=Combination("linear", on="factors"))
+    assert next(report.lines()) == "linear on the factors: 12 layers, rank 4"
+
+
 def test_tables_of_words_are_merged_as_peft_merges_them(tmp_path: Path) -> None:
     folders = many("bert", tmp_path, 2, target_modules=["word_embeddings", "query"])
     for kind, theirs in (("concatenate", "cat"), ("svd", "svd")):

@@ -93,6 +93,15 @@ def test_a_head_that_is_left_out_is_told_and_the_rest_loads(tmp_path: Path) -> N
     answers(peft.PeftModel.from_pretrained(tiny("bert"), tmp_path / "out"))
 
 
+def test_experts_that_lie_in_files_in_another_form_are_told(tmp_path: Path) -> None:
+    plain = tiny("mixtral", head="lm")
+    pair = saved(tuned(plain), tmp_path / "b"), saved(plain, tmp_path / "a")
+    report = extract(*pair, tmp_path / "out", modules_to_save="changed")
+    experts = {name for name in pair[0].specs if ".experts." in name}
+    assert experts
+    assert experts <= set(report.left_out)
+
+
 def test_modules_are_kept_by_name(tmp_path: Path) -> None:
     other = tuned(base("llama"))
     pair = saved(other, tmp_path / "b"), saved(base("llama"), tmp_path / "a")
@@ -158,6 +167,14 @@ def test_16_bit_models_are_subtracted_in_fp32(tmp_path: Path) -> None:
     name = "model.layers.0.self_attn.q_proj"
     exact = pair[0].read(f"{name}.weight").double() - pair[1].read(f"{name}.weight").double()
     assert torch.allclose(read_lora(tmp_path / "out").layers[name].rows().double(), exact, rtol=0, atol=1e-6)
+
+
+def test_a_model_whose_numbers_are_not_finite_is_refused(tmp_path: Path) -> None:
+    other = tuned(base("llama"), "q_proj")
+    with torch.no_grad():
+        other.model.layers[2].self_attn.q_proj.weight[0, 0] = float("inf")
+    with pytest.raises(MergeError, match=r"layers\.2\.self_attn\.q_proj\.weight less that of a is not finite"):
+        extract(saved(other, tmp_path / "b"), saved(base("llama"), tmp_path / "a"), tmp_path / "out")
 
 
 def test_state_dicts_in_memory_do_with_their_configuration(tmp_path: Path) -> None:

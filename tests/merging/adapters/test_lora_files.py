@@ -121,6 +121,9 @@ def test_what_learnt_whole_and_biases_come_along(tmp_path: Path) -> None:
         ({"init_lora_weights": "olora"}, "init_lora_weights olora"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights pissa"),
         ({"r": 5}, "of rank 5"),
+        ({"r": "many"}, "no rank and alpha of model"),
+        ({"r": 0}, "no rank and alpha of model"),
+        ({"alpha_pattern": {"(": 1}}, "no rank and alpha of model"),
     ],
 )
 def test_more_than_a_plain_lora_is_refused_by_name(said: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -137,6 +140,15 @@ def test_tensors_that_no_setting_explains_are_refused(tmp_path: Path) -> None:
     path = lora("llama", tmp_path, 1) / "adapter_model.safetensors"
     save_file(load_file(path) | {"base_model.model.model.norm.weight": torch.ones(32)}, path)
     with pytest.raises(MergeError, match=r"model\.norm\.weight is no factor"):
+        read_lora(tmp_path)
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = lora("llama", tmp_path, 1) / "adapter_model.safetensors"
+    tensors = load_file(path)
+    tensors["base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"][3, 2] = float("nan")
+    save_file(tensors, path)
+    with pytest.raises(MergeError, match=r"layers\.1\.self_attn\.q_proj holds numbers that are not finite"):
         read_lora(tmp_path)
 
 

@@ -70,7 +70,7 @@ class Adapted(Checkpoint):
         if name is None:
             raise MergeError(
                 f"{self.label}: {self.inner.label} has no tensor for the adapter's layer {layer}; give the base that "
-                "the adapter was trained on"
+                "the adapter was trained on (a table that is tied to another has none)"
             )
         spec = self.inner.specs[name]
         shape, flipped = factors.shape, factors.shape[::-1]

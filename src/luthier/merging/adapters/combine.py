@@ -28,7 +28,9 @@ from luthier.merging.checkpoint import Checkpoint, States
 from luthier.merging.methods import Merge
 from luthier.merging.tensors import Source, Streamed, merged
 
-SUMS = ("concatenate", "svd", "linear")
+OF_PRODUCTS = ("concatenate", "svd")
+"""Kinds of products alone."""
+SUMS = (*OF_PRODUCTS, "linear")
 """Kinds that add the products as they are; `linear` on the products is `svd`."""
 SECOND = "lora_B"
 Made = tuple[Factors, Layer]
@@ -61,8 +63,9 @@ def combine(
     how, adapters = combination or Combination(), _together.read_all(folders)
     adapter, layers = combined_adapter(adapters, how, label=into.name)
     write_lora(adapter, into, overwrite=overwrite)
-    on = "" if how.kind == "concatenate" else f" on the {how.on}"
-    return Report(into, f"{how.kind}{on}", layers, len(adapter.whole), notes=_together.notes_of(adapters))
+    said = how.kind if how.kind in OF_PRODUCTS else f"{how.kind} on the {how.on}"
+    notes = _together.notes_of(adapters)
+    return Report(into, said, layers, _is_cut(how), len(adapter.whole), notes=notes)
 
 
 @torch.no_grad()
@@ -75,7 +78,7 @@ def combined_adapter(
     """
     _together.require_one_base(adapters)
     weights = _weights(how, len(adapters))
-    if how.on == "factors" and how.kind not in ("concatenate", "svd"):
+    if how.on == "factors" and how.kind not in OF_PRODUCTS:
         made = _on_factors(adapters, how, weights)
     elif how.kind in SUMS:
         made = _sums(adapters, how, weights)
@@ -85,6 +88,10 @@ def combined_adapter(
     layers, settings = {name: factors for name, (factors, _) in found.items()}, _together.settings_of(adapters)
     adapter = Adapter(label, layers, _together.whole_of(adapters), settings, _together.base_of(adapters))
     return adapter, tuple(layer for _, layer in found.values())
+
+
+def _is_cut(how: Combination) -> bool:
+    return how.kind == "svd" or (how.kind != "concatenate" and how.on == "product")
 
 
 def _weights(how: Combination, num: int) -> tuple[float, ...]:

@@ -40,6 +40,8 @@ LINEAR, EMBEDDING = ("lora_A.weight", "lora_B.weight"), ("lora_embedding_A", "lo
 """How names of the two factors end."""
 
 
+USUAL = 8
+"""PEFT's rank and alpha where a file says none."""
 BLOCK_ROWS = 128
 """Of a product, computed at once."""
 
@@ -196,15 +198,25 @@ def _layers(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Pa
         A, other = tensors[key], key.removesuffix(ends[0]) + ends[1]
         name = key.removeprefix(PREFIX).removesuffix(f".{ends[0]}")
         B = tensors.get(other)
-        rank = int(_said(config.get("rank_pattern"), name, config.get("r")))
-        alpha = float(_said(config.get("alpha_pattern"), name, config.get("lora_alpha")))
+        rank, scale = _rank_and_scale(config, name, folder)
         if B is None or A.dim() != 2 or B.dim() != 2 or not len(A) == B.shape[1] == rank:
             shapes = "none" if B is None else f"{tuple(B.shape)}"
             raise MergeError(
                 f"{folder / WEIGHTS}: {name} has factors of shapes {tuple(A.shape)} and {shapes}, which are no "
                 f"matrices of rank {rank}; only updates of linear layers and embeddings can be merged"
             )
-        yield name, Factors(A, B, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank), ends is EMBEDDING)
+        if not (A.isfinite().all() and B.isfinite().all()):
+            raise MergeError(f"{folder / WEIGHTS}: {name} holds numbers that are not finite; its training went wrong")
+        yield name, Factors(A, B, scale, ends is EMBEDDING)
+
+
+def _rank_and_scale(config: Mapping[str, Any], name: str, folder: Path) -> tuple[int, float]:
+    try:
+        rank = int(_said(config.get("rank_pattern"), name, config.get("r", USUAL)))
+        alpha = float(_said(config.get("alpha_pattern"), name, config.get("lora_alpha", USUAL)))
+        return rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    except (TypeError, ValueError, AttributeError, ArithmeticError, re.error) as error:
+        raise MergeError(f"{folder / CONFIG}: says no rank and alpha of {name} that can be read: {error}") from None
 
 
 def _said(pattern: Mapping[str, Any] | None, name: str, usual: Any) -> Any:

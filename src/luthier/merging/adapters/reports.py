@@ -35,6 +35,8 @@ class Report:
     folder: Path
     how: str
     layers: tuple[Layer, ...]
+    is_cut: bool = True
+    """Whether a matrix was cut back to these ranks; else there is no energy to be lost."""
     num_whole: int = 0
     """Tensors that it holds as a whole: heads, norms, biases."""
     num_unchanged: int = 0
@@ -59,7 +61,8 @@ class Report:
         """For people: the whole, the layers that keep least, and what was left out."""
         low, high = self.ranks
         ranks = f"rank {low}" if low == high else f"ranks {low} to {high}"
-        yield f"{self.how}: {len(self.layers)} layers, {ranks}, {self.energy:.2%} of the energy kept"
+        energy = f", {self.energy:.2%} of the energy kept" if self.is_cut else ""
+        yield f"{self.how}: {len(self.layers)} layers, {ranks}{energy}"
         for layer in sorted(self.layers, key=lambda layer: layer.energy)[:num_layers]:
             if layer.energy < 0.9999:
                 yield f"  {layer.energy:7.2%}  rank {layer.rank:<4} {layer.name}"

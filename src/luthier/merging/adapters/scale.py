@@ -26,7 +26,7 @@ def scale(folder: Path, into: Path, *, factor: float, overwrite: bool = False) -
     write_lora(Adapter(into.name, layers, given.whole, given.settings, given.base), into, overwrite=overwrite)
     notes = ("what the adapter holds whole is not scaled",) if given.whole and factor != 1 else ()
     shown = tuple(Layer(name, factors.rank, 1.0, 1.0) for name, factors in layers.items())
-    return Report(into, f"times {factor:g}", shown, len(given.whole), notes=notes)
+    return Report(into, f"times {factor:g}", shown, is_cut=False, num_whole=len(given.whole), notes=notes)
 
 
 def negate(folder: Path, into: Path, *, overwrite: bool = False) -> Report:
