@@ -17,6 +17,8 @@ from luthier.report.template import template
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 LEAST: dict[str, Any] = {"model": "m", "data": "a.csv", "task": "text-classification"}
 SCHEMA = schema()
+ELSEWHERE = {"metrics", "merges"}
+"""Groups that no run's recipe names: metrics are a task's own choice, and merges have recipes of their own."""
 CHECK = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -102,8 +104,7 @@ def every(part: Any) -> list[dict[str, Any]]:
 
 def test_every_setting_has_its_help_as_description() -> None:
     shown = {part.get("description", "") for part in every(SCHEMA)}
-    # Metrics are a task's own choice: no recipe names their settings.
-    for group in GROUPS.keys() - {"metrics"}:
+    for group in GROUPS.keys() - ELSEWHERE:
         for kind in names(group):
             fields = find(group, kind).model_fields
             assert {field.description for field in fields.values()} <= shown, kind
@@ -111,7 +112,7 @@ def test_every_setting_has_its_help_as_description() -> None:
 
 def test_every_kind_is_an_alternative_and_every_reference_leads_somewhere() -> None:
     consts = {part["const"] for part in every(SCHEMA) if "const" in part}
-    for group in GROUPS.keys() - {"metrics"}:
+    for group in GROUPS.keys() - ELSEWHERE:
         assert set(names(group)) <= consts
     references = {part["$ref"] for part in every(SCHEMA) if isinstance(part.get("$ref"), str)}
     assert {name.removeprefix("#/$defs/") for name in references} <= SCHEMA["$defs"].keys()

@@ -32,6 +32,11 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
         {"train": ["head", "last-2", "norm"]},
         {"train": "all", "freeze": ["embedding", "first-2"], "layer_decay": 0.9, "rates": {"head": 2.0}},
     ],
+    ("merges", "model-stock"): [{"filter_wise": True}],
+    ("merges", "nuslerp"): [
+        {"nuslerp_flatten": False},
+        {"nuslerp_flatten": False, "nuslerp_row_wise": True},
+    ],
     ("schedules", "cosine"): [{"floor": 0.1, "warmup": 0.0}],
     ("optimizers", "sgd"): [{"momentum": 0.0}],
 }

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from luthier.component import Component, Slot, find, groups_of
 from luthier.evaluation.metrics import Metric
+from luthier.merging.methods import Merge
 from luthier.methods import Method
 from luthier.recipe import dump
 from luthier.tasks import Task
@@ -24,6 +25,7 @@ CONTRACTS = {
     "metrics": Metric,
     "optimizers": Optimizer,
     "schedules": Schedule,
+    "merges": Merge,
 }
 SOURCE = re.compile(r"https?://|\b1[89]\d\d\b|\b20\d\d\b")
 DEFINED_HERE = {"accuracy", "loss", "mse", "token-accuracy", "constant", "text-classification"}

@@ -29,9 +29,9 @@ class Source:
         return self.checkpoint.specs[self.name]
 
     def rows(self, start: int, stop: int, dtype: torch.dtype) -> Float[Tensor, "rows width"]:
-        """Rows as a matrix; a vector or a number is one row."""
+        """Rows as a matrix, one behind the other in memory; a vector or a number is one row."""
         read = self.checkpoint.read(self.name, start, stop)
-        return read.to(dtype).reshape(1 if read.dim() < 2 else read.shape[0], -1)
+        return read.to(dtype).reshape(1 if read.dim() < 2 else read.shape[0], -1).contiguous()
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ def order_statistics(
     for piece in pieces():
         bits = _bits(piece)
         for each, counts in lower.items():
-            counts += np.bincount(bits[bits >> 16 == each] & (_HALF - 1), minlength=_HALF)
+            within = bits[bits >> 16 == each]
+            if len(within):
+                counts += np.bincount(within & (_HALF - 1), minlength=_HALF)
     found = []
     for place, each in zip(wanted, bins, strict=True):
         before = int(below[each] - upper[each])
