@@ -254,3 +254,13 @@ def test_no_number_of_a_setting_is_without_end() -> None:
     for text in ("1e999", str(10**400), "-.inf"):
         with pytest.raises(MergeError):
             parse(f"merge: linear\nmodels: [a, b]\nweight: {text}\n")
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    for call in (
+        lambda: parse("merge: linear\nmodels: [a, 'https://me:hidden@hub/b']\n"),
+        lambda: from_options("linear", ["a", "https://me:hidden@hub/b"]),
+    ):
+        with pytest.raises(MergeError, match="holds a password") as raised:
+            call()
+        assert "hidden" not in str(raised.value)

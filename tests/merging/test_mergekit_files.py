@@ -167,9 +167,9 @@ def test_adapters_tokens_and_ends_are_read() -> None:
     assert recipe.tokenizer.source == "union"
     assert recipe.tokenizer.pad_to_multiple_of == 8
     assert recipe.tokenizer.tokens == {
-        "<|im_start|>": TokenSource("models/a+models/lora"),
-        "<|pad|>": TokenSource(is_zero=True, force=True),
-        "<|im_end|>": TokenSource("models/b+models/lora", 3),
+        "[CLS]": TokenSource("models/a+models/lora"),
+        "[PAD]": TokenSource(is_zero=True, force=True),
+        "[SEP]": TokenSource("models/b+models/lora", 3),
     }
     assert (recipe.chat_template, recipe.dtype) == ("chatml", "float32")
 

@@ -3,6 +3,7 @@
 Everything that can be wrong with a merge is found here, from headers and configurations alone.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ from luthier.merging.settings import value_of
 from luthier.merging.tensors import Source
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_BEFORE = re.compile(r"emb(?!ed_out)|wte|wpe")
+"""In the names of what lies before the blocks; GPT-NeoX calls its head embed_out."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,7 @@ class Planner:
         """Tensors before the blocks come from the first slice's models, those after them from the last one's."""
         prefix = self._stack()
         outside = [name for name in names if self.blocks.place(name) is None]
-        first = next(n for n, name in enumerate(names) if self.blocks.place(name) is not None)
-        before = set(names[:first]) & set(outside) or {name for name in outside if "embed" in name}
+        before = {name for name in outside if _BEFORE.search(name)}  # a file's own order is that of the alphabet
         for name in outside:
             of = slices[0] if name in before else slices[-1]
             yield _Spot(name, of, (name,) * len(of.parents), 0.0)

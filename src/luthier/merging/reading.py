@@ -1,5 +1,6 @@
 """Reads the recipe of a merge: a file in our form or in mergekit's, or a kind with a command line's options."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from luthier.merging.recipe import DTYPES, MergeRecipe, Parent, TokenizerChoice
 from luthier.merging.settings import Plain, Setting
 from luthier.merging.slices import Checks
 
+_CREDENTIALS = re.compile(r"://[^/\s@]+@")
+"""A user, a password or a token in an address."""
 LINE = "luthier merge"
 """What messages call the command line."""
 
@@ -45,7 +48,7 @@ def parse(text: str, *, source: str = "merge") -> MergeRecipe:
     if not forms:
         near = next((hint for key in top.value if (hint := did_you_mean(str(key), ("merge", "merge_method")))), "")
         raise top.wrong(f"is no recipe of a merge: it says neither merge nor merge_method{near}")
-    return read_own(top) if forms == ["merge"] else read_mergekit(top)
+    return _kept(read_own(top) if forms == ["merge"] else read_mergekit(top))
 
 
 def from_options(
@@ -89,7 +92,7 @@ def from_options(
     parents = [Parent(model, None, settings) for model, settings in zip(models, own, strict=True)]
     place = Place(models, LINE)
     made = Checks(fields, base, shared).slice(place, [(place, parent) for parent in parents])
-    return MergeRecipe(
+    recipe = MergeRecipe(
         kind=fields.kind,
         style=fields.own_style,
         base=base,
@@ -101,6 +104,17 @@ def from_options(
         output=output,
         where=LINE,
     )
+    return _kept(recipe)
+
+
+def _kept(recipe: MergeRecipe) -> MergeRecipe:
+    """A recipe that may be kept beside its result."""
+    if any(_CREDENTIALS.search(model) for model in recipe.models):
+        raise MergeError(
+            f"{recipe.where}: an address holds a password or token, and a recipe is kept beside its result; leave it "
+            "out: hf auth login or the environment variable HF_TOKEN gives it to the hub"
+        )
+    return recipe
 
 
 def _listed(values: str | Sequence[str]) -> Sequence[str]:
