@@ -11,6 +11,7 @@ from torch import Tensor
 from luthier.merging.checkpoint import States
 from luthier.merging.methods._largest import bits_of, largest, levels
 from luthier.merging.tensors import Source, Streamed
+from tests.merging.methods.merged import ours
 
 
 def streamed(models: Sequence[Tensor], *, part_elements: int = 2**22) -> Streamed:
@@ -77,6 +78,15 @@ def test_double_numbers_are_compared_as_single_ones_and_stay_double() -> None:
     values = torch.tensor([[1.0, 1.0 + 1e-12, -3.0, 2.0]], dtype=torch.float64)
     assert kept(streamed([values]), 3).tolist() == [[1.0, 0.0, -3.0, 2.0]]
     assert kept(streamed([values]), 3).dtype == torch.float64
+
+
+@pytest.mark.parametrize("part_elements", [100, 4])
+def test_a_number_that_is_none_is_found_by_whoever_looks_at_the_result(part_elements: int) -> None:
+    model = torch.ones(3, 4)
+    model[1, 2] = float("nan")
+    for settings_of in ({}, {"trim": "tensor"}, {"style": "mergekit", "density": 0.1}):
+        found = ours("ties", [model, torch.ones(3, 4)], torch.zeros(3, 4), part_elements=part_elements, **settings_of)
+        assert found[1, 2].isnan()
 
 
 def test_what_is_no_number_is_never_cut_off() -> None:

@@ -1,5 +1,6 @@
 """TIES as its authors, mergekit and PEFT have it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,6 +91,15 @@ def test_ties_is_the_papers_over_the_whole_model(num: int, density: float, coars
     for part_elements in (2**22, 40):
         method = Ties(density=(density,), scale=0.6)
         assert_near(flat(merge_states(models, method, base=base, part_elements=part_elements)), expected)
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, models = states(5, 3, coarse=True)
+    for cores in ({0}, set(range(8))):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores)
+        found = flat(merge_states(models, Ties(), base=base, part_elements=40))
+        expected = flat(base) + as_in_the_paper([flat(model) - flat(base) for model in models], 0.2)
+        assert_near(found, expected)
 
 
 def test_changes_that_cancel_out_take_the_sign_of_the_majority() -> None:

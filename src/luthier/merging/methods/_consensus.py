@@ -39,7 +39,7 @@ def votes(changes: Sequence[Float[Tensor, "rows width"]], weights: Sequence[floa
     """Elements that decide for plus, less those that decide for minus."""
     flat = [change.reshape(-1) for change in changes]
     totals = (_total([change[block] for change in flat], weights, sign) for block in blocks(flat[0].numel()))
-    return sum(int((total > 0).sum()) - int((total < 0).sum()) for total in totals)
+    return sum(int(total.sign_().nansum()) for total in totals)  # whole numbers far below those that fp32 has
 
 
 def _total(changes: Sequence[Tensor], weights: Sequence[float], sign: Sign) -> Float[Tensor, " block"]:

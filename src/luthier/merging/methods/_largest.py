@@ -106,10 +106,9 @@ def levels(sweep: Sweep, nums: Sequence[Sequence[int]]) -> list[list[Level]]:
 
     def count_lower(pieces: Sequence[Tensor]) -> None:
         for counts_of, values in zip(fine, pieces, strict=True):
-            bits = bits_of(values).view(-1)
-            for bucket, counts in counts_of.items():
-                inside = bits[bits >> _HALF_BITS == bucket] & _LOW
-                found = torch.bincount(inside, minlength=_LOW + 1)
+            inside = _inside(values, list(counts_of))
+            for counts, bits in zip(counts_of.values(), inside, strict=True):
+                found = torch.bincount(bits & _LOW, minlength=_LOW + 1)
                 with lock:
                     counts += found
 
@@ -118,6 +117,18 @@ def levels(sweep: Sweep, nums: Sequence[Sequence[int]]) -> list[list[Level]]:
         [_level(bucket, counts_of[bucket], num) for bucket, num in of_it]
         for of_it, counts_of in zip(buckets, fine, strict=True)
     ]
+
+
+def _inside(values: Float[Tensor, "rows width"], buckets: Sequence[int]) -> list[Int[Tensor, " inside"]]:
+    """The bits of those that lie in each bucket; found with NumPy, which selects faster."""
+    flat = values.reshape(-1)
+    found = [[torch.empty(0, dtype=torch.int32)] for _ in buckets]
+    for block in blocks(flat.numel()):
+        bits = bits_of(flat[block])
+        numbers = bits.numpy()
+        for bucket, pieces in zip(buckets, found, strict=True):
+            pieces.append(torch.from_numpy(numbers[(bits >> _HALF_BITS).numpy() == bucket]))
+    return [torch.cat(pieces) for pieces in found]
 
 
 def _level(bucket: int, counts: Int[Tensor, " low"], num: int) -> Level:
