@@ -15,7 +15,7 @@ from torch import Tensor
 from luthier.errors import MergeError
 from luthier.merging.methods import Each, Merge, Part, Tensors
 from luthier.merging.methods._span import gram, models_alone
-from luthier.merging.methods._sphere import STRAIGHT, cosines, length, lengths
+from luthier.merging.methods._sphere import RESOLVED, STRAIGHT, cosines, length, lengths
 
 
 class Karcher(Merge):
@@ -55,7 +55,7 @@ class Karcher(Merge):
         self, cosine: Float[Tensor, "models models"], shares: Float[Tensor, " models"]
     ) -> Float[Tensor, " models"] | None:
         """Coefficients of the unit vectors; None where they cancel each other out."""
-        if length(shares, cosine) < self.tol:
+        if length(shares, cosine) < max(self.tol, RESOLVED):
             return None
         mean = shares / length(shares, cosine)
         for _ in range(self.max_iter):
