@@ -197,3 +197,24 @@ def test_an_alias_reads_the_tensor_it_is_given_for() -> None:
     assert torch.equal(checkpoint.read("lm_head.weight", 1, 2), states.read("wte.weight", 1, 2))
     assert checkpoint.config == {"model_type": "gpt2"}
     assert checkpoint.label == "a"
+
+
+def test_strewn_rows_are_read_in_short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.merging.remapped.GAP_BYTES", 16)
+    monkeypatch.setattr("luthier.merging.remapped.RUN_BYTES", 10 * 16)
+    tensor = torch.randn(200, 4)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))[:90]
+    runs: list[int] = []
+
+    class Watched(States):
+        def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+            assert stop is not None
+            runs.append(stop - start)
+            return super().read(name, start, stop)
+
+    states = Watched({"wte.weight": tensor}, "a")
+    vocabulary = Vocabulary(90, {"a": order}, {}, {"a": 200})
+    checkpoint = Remapped(states, label="a", vocabulary=vocabulary, axes={"wte.weight": 0}, others={"a": states})
+    assert torch.equal(checkpoint.read("wte.weight"), tensor[order])
+    assert max(runs) <= 10
+    assert 20 < len(runs) < 90

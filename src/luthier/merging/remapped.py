@@ -13,8 +13,10 @@ from luthier.errors import MergeError
 from luthier.merging.checkpoint import Checkpoint, Spec
 from luthier.merging.vocabulary import Vocabulary
 
-GAP = 8
-"""Rows that are read for nothing rather than that reading stops and starts again."""
+GAP_BYTES = 2**16
+"""What is read for nothing rather than that reading stops and starts again."""
+RUN_BYTES = 2**22
+"""What is read at once of rows that are strewn, some of them for nothing."""
 STEP = 2**12
 """Rows that are read at a time to find the mean of all."""
 
@@ -84,7 +86,7 @@ class Remapped(Checkpoint):
         """The merged rows of these numbers, given a way to read any model's."""
         own = self.vocabulary.rows[self.key][wanted]
         have = own >= 0
-        known = _gathered(own[have], partial(rows, self.key))
+        known = _gathered(own[have], partial(rows, self.key), self._row_bytes(name))
         dtype = self.specs[name].dtype
         if bool(have.all()):
             return known.to(dtype)
@@ -93,13 +95,18 @@ class Remapped(Checkpoint):
         lacking = wanted[~have]
         stands = self.vocabulary.num_donors[lacking] >= 0
         lent = torch.empty((len(lacking), *known.shape[1:]), dtype=dtype)
-        lent[stands] = self._lent(lacking[stands], known, rows).to(dtype)
+        lent[stands] = self._lent(lacking[stands], known, rows, self._row_bytes(name)).to(dtype)
         if not bool(stands.all()):
             lent[~stands] = self._mean(name, known, rows).to(dtype)
         filled[~have] = lent
         return filled
 
-    def _lent(self, wanted: Int64[Tensor, "num"], like: Tensor, rows: Callable[[str, int, int], Tensor]) -> Tensor:
+    def _row_bytes(self, name: str) -> int:
+        return self.specs[name].bytes // max(1, self.vocabulary.size)
+
+    def _lent(
+        self, wanted: Int64[Tensor, "num"], like: Tensor, rows: Callable[[str, int, int], Tensor], row_bytes: int
+    ) -> Tensor:
         """Means over the donors of each row, rounded once."""
         exact = torch.float64 if like.dtype == torch.float64 else torch.float32
         total = torch.zeros((len(wanted), *like.shape[1:]), dtype=exact)
@@ -109,7 +116,7 @@ class Remapped(Checkpoint):
             at = torch.searchsorted(places, wanted).clamp_(max=len(places) - 1)
             gives = places[at] == wanted
             if bool(gives.any()):
-                lent = _gathered(donors[at[gives]], partial(rows, label))
+                lent = _gathered(donors[at[gives]], partial(rows, label), row_bytes)
                 total[gives] += lent.to(exact)
         counts = self.vocabulary.num_donors[wanted].clamp(min=1)
         return total / counts.reshape(-1, *(1 for _ in like.shape[1:]))
@@ -150,28 +157,28 @@ class Aliased(Checkpoint):
         return self.inner.read(self.names.get(name, name), start, stop)
 
 
-def _gathered(numbers: Int64[Tensor, "num"], read: Callable[[int, int], Tensor]) -> Tensor:
+def _gathered(numbers: Int64[Tensor, "num"], read: Callable[[int, int], Tensor], row_bytes: int) -> Tensor:
     """Rows in any order, read in runs; what is in order comes as it is read."""
     if not len(numbers):
         return read(0, 0)
+    first, last = int(numbers[0]), int(numbers[-1]) + 1
+    if last - first == len(numbers) and bool((numbers.diff() == 1).all()):
+        return read(first, last)
     ordered, order = numbers.sort()
-    runs = list(_runs(ordered))
-    if len(runs) == 1 and len(numbers) == runs[0][1] - runs[0][0] and bool((numbers.diff() == 1).all()):
-        return read(*runs[0])
-    first, last = runs[0]
-    sample = read(first, last)
-    gathered = torch.empty((len(numbers), *sample.shape[1:]), dtype=sample.dtype)
-    begin = 0
-    for first, last in runs:
-        end = int(torch.searchsorted(ordered, last))
-        block = sample if begin == 0 else read(first, last)
-        gathered[order[begin:end]] = block[ordered[begin:end] - first]
-        begin = end
-    return gathered
+    blocks = [
+        read(first, last).index_select(0, ordered[begin:end] - first)
+        for begin, end, first, last in _runs(ordered, row_bytes)
+    ]
+    gathered = torch.cat(blocks)
+    return torch.empty_like(gathered).index_copy_(0, order, gathered)
 
 
-def _runs(ordered: Int64[Tensor, "num"]) -> Iterator[tuple[int, int]]:
-    """From .. to of rows that lie together, the end left out."""
-    breaks = (ordered.diff() > GAP).nonzero().flatten() + 1
-    for part in ordered.tensor_split(breaks):
-        yield int(part[0]), int(part[-1]) + 1
+def _runs(ordered: Int64[Tensor, "num"], row_bytes: int) -> Iterator[tuple[int, int, int, int]]:
+    """Numbers that are read together, from .. to, the end left out: which of them, and the rows that hold them."""
+    gap, most = max(1, GAP_BYTES // max(1, row_bytes)), max(1, RUN_BYTES // max(1, row_bytes))
+    breaks = ((ordered.diff() > gap) | ((ordered // most).diff() > 0)).nonzero().flatten() + 1
+    begins = [0, *breaks.tolist()]
+    ends = [*begins[1:], len(ordered)]
+    firsts, lasts = ordered[begins].tolist(), ordered[torch.tensor(ends) - 1].tolist()
+    for begin, end, first, last in zip(begins, ends, firsts, lasts, strict=True):
+        yield begin, end, first, last + 1
