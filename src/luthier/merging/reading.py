@@ -1,7 +1,7 @@
 """Reads the recipe of a merge: a file in our form or in mergekit's, or a kind with a command line's options."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from luthier import recipe_yaml
@@ -71,24 +71,7 @@ def from_options(
     if not models:
         raise MergeError(f"{LINE}: {kind}: no models; name the folders to merge, as in luthier merge {kind} a b")
     fields = Fields.of(Place(kind, LINE), style=style or "paper")
-    shared = dict[str, Setting]()
-    own: list[dict[str, Setting]] = [{} for _ in models]
-    for option, values in options.items():
-        name = option.replace("-", "_")
-        place = Place(None, LINE, f"--{option.replace('_', '-')}")
-        if name not in fields.names:
-            near = did_you_mean(name, fields.names)
-            raise place.wrong(f"no setting of {fields.kind}{near or '; it has ' + (', '.join(fields.names) or 'none')}")
-        said = [fields.setting(name, place.instead(_read(text))) for text in _listed(values)]
-        if len(said) == 1:
-            shared[name] = said[0]
-        elif not fields.is_of_each(name):
-            raise place.wrong(f"said {len(said)} times; it is one for the whole merge")
-        elif len(said) != len(models):
-            raise place.wrong(f"said {len(said)} times for {len(models)} models; say it once, or for each in turn")
-        else:
-            for settings, setting in zip(own, said, strict=True):
-                settings[name] = setting
+    shared, own = _said(fields, options, len(models))
     parents = [Parent(model, None, settings) for model, settings in zip(models, own, strict=True)]
     place = Place(models, LINE)
     made = Checks(fields, base, shared).slice(place, [(place, parent) for parent in parents])
@@ -115,6 +98,31 @@ def _kept(recipe: MergeRecipe) -> MergeRecipe:
             "out: hf auth login or the environment variable HF_TOKEN gives it to the hub"
         )
     return recipe
+
+
+def _said(
+    fields: Fields, options: Mapping[str, str | Sequence[str]], num_models: int
+) -> tuple[dict[str, Setting], list[dict[str, Setting]]]:
+    """Settings for all models, and those of each."""
+    shared = dict[str, Setting]()
+    own: list[dict[str, Setting]] = [{} for _ in range(num_models)]
+    for option, values in options.items():
+        name = option.replace("-", "_")
+        place = Place(None, LINE, f"--{option.replace('_', '-')}")
+        if name not in fields.names:
+            near = did_you_mean(name, fields.names)
+            raise place.wrong(f"no setting of {fields.kind}{near or '; it has ' + (', '.join(fields.names) or 'none')}")
+        said = [fields.setting(name, place.instead(_read(text))) for text in _listed(values)]
+        if len(said) == 1:
+            shared[name] = said[0]
+        elif not fields.is_of_each(name):
+            raise place.wrong(f"said {len(said)} times; it is one for the whole merge")
+        elif len(said) != num_models:
+            raise place.wrong(f"said {len(said)} times for {num_models} models; say it once, or for each in turn")
+        else:
+            for settings, setting in zip(own, said, strict=True):
+                settings[name] = setting
+    return shared, own
 
 
 def _listed(values: str | Sequence[str]) -> Sequence[str]:
