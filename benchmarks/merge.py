@@ -145,12 +145,13 @@ def floor(models: list[Path], output: Path) -> float:
 
 def small_models(folder: Path) -> dict[str, Path]:
     """SmolLM2 in bf16, and three models a little away from it."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     where = Path("build/models/smollm2")
     file = next(where.glob("*.gguf")).name
     base = folder / "base"
-    AutoModelForCausalLM.from_pretrained(where, gguf_file=file, dtype=torch.bfloat16).save_pretrained(base)
+    plain = {"gguf_file": file, "quantization_config": GgufConfig(dequantize=True)}
+    AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16, **plain).save_pretrained(base)
     AutoTokenizer.from_pretrained(where, gguf_file=file).save_pretrained(base)
     held = load_file(base / "model.safetensors")
     made = {"base": base}

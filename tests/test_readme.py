@@ -17,6 +17,7 @@ README = Path("README.md").read_text()
 def test_every_command_of_the_readme_is_there() -> None:
     commands = set(re.findall(r"^luthier (\w+)", README, flags=re.MULTILINE))
     known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    known |= {str(group.name or group.typer_instance.info.name) for group in app.registered_groups}
     assert commands
     assert commands <= known
 

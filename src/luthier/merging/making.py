@@ -5,10 +5,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from luthier import __version__, files, recipe_yaml
+from luthier import files, recipe_yaml
 from luthier.errors import MergeError
 from luthier.merging.card import merge_card, shown
 from luthier.merging.checking import check
@@ -100,7 +101,7 @@ def _require_free(output: Path, models: Mapping[str, Opened], *, overwrite: bool
 
 def _fingerprint(recipe: MergeRecipe, models: Mapping[str, Opened]) -> str:
     """Of all that decides the result: recipe, version, and the models' weight files as they are."""
-    digest = hashlib.sha256(f"{__version__}\0{as_yaml(recipe)}".encode())
+    digest = hashlib.sha256(f"{version('luthier')}\0{as_yaml(recipe)}".encode())
     for opened in models.values():
         for path in sorted(opened.path.glob("*.safetensors")):
             status = path.stat()
@@ -141,7 +142,7 @@ def _write_beside(
         card=card,
     )
     (folder / RECIPE).write_text(text, encoding="utf-8")
-    about = {"luthier": __version__, "method": recipe.kind, "models": [shown(each) for each in recipe.models]}
+    about = {"luthier": version("luthier"), "method": recipe.kind, "models": [shown(each) for each in recipe.models]}
     content = json.dumps({**about, "sha256": dict(hashes)}, indent=2, ensure_ascii=False)
     (folder / ABOUT).write_text(content + "\n", encoding="utf-8")
     return told

@@ -186,13 +186,15 @@ class Planner:
         spec = (base or sources[0]).spec
         for source in (*sources, *([base] if base else [])):
             _require_shape(source, spec, spot.name, (base or sources[0]).checkpoint.label)
-        dtype = DTYPES[self.recipe.dtype] if self.recipe.dtype and spec.dtype.is_floating_point else spec.dtype
+        dtype = spec.narrow or spec.dtype
+        if self.recipe.dtype and spec.dtype.is_floating_point:
+            dtype = DTYPES[self.recipe.dtype]
         parents, models, base = self._roles(spot, sources, base)
         labels = tuple(source.checkpoint.label for source in models)
         if not spec.dtype.is_floating_point:
             _require_equal(models, spot.name)
             return Output(spot.name, Spec(spec.shape, spec.dtype), models, labels)
-        method = self._method(spot, parents)
+        method = self._method(spot, parents, [source.name for source in models])
         plain = method.model_dump(exclude_defaults=True, exclude={"style"})
         if self.recipe.kind == "passthrough" and not plain:
             return Output(spot.name, Spec(spec.shape, dtype), models, labels)
@@ -206,14 +208,6 @@ class Planner:
         base_name = spot.slice.base or self.recipe.base
         pairs = list(zip(spot.slice.parents, sources, strict=True))
         if self.kind.needs_base == "no":
-            listed = any(parent.model == base_name for parent, _ in pairs)
-            if (
-                base is not None
-                and not listed
-                and self.recipe.style == "mergekit"
-                and self.recipe.kind != "passthrough"
-            ):
-                pairs.append((Parent(str(base_name), None, {}), base))
             base = None
         else:
             pairs = [(parent, source) for parent, source in pairs if parent.model != base_name]
@@ -231,29 +225,32 @@ class Planner:
             raise MergeError(f"{model}: has no {name}; models that are merged are of one architecture")
         return Source(checkpoint, name)
 
-    def _method(self, spot: _Spot, parents: tuple[Parent, ...]) -> Merge:
-        """The method with its settings for this tensor."""
+    def _method(self, spot: _Spot, parents: tuple[Parent, ...], inputs: Sequence[str]) -> Merge:
+        """The method with its settings for this tensor; those of a model go by what the tensor is called there."""
         settings: dict[str, Any] = {"style": self.recipe.style} if self.recipe.style != "paper" else {}
         for name, field in self.kind.model_fields.items():
             shared = (spot.slice.settings, self.recipe.settings)
             if field.annotation == Each:
-                found = [self._first(name, spot, (parent.settings, *shared)) for parent in parents]
+                found = [
+                    self._first(name, own, spot.at, (parent.settings, *shared))
+                    for parent, own in zip(parents, inputs, strict=True)
+                ]
                 if any(each is not None for each in found):
                     lost = [parent.model for parent, each in zip(parents, found, strict=True) if each is None]
                     if lost:
                         raise MergeError(f"{self.recipe.where}: {lost[0]} has no {name} for {spot.name}, others have")
                     settings[name] = tuple(found)
             elif name != "style":
-                one = self._first(name, spot, shared)
+                one = self._first(name, spot.name, spot.at, shared)
                 settings |= {} if one is None else {name: one}
         made = self.kind.model_validate(settings)
         assert isinstance(made, Merge)
         return made
 
-    def _first(self, setting: str, spot: _Spot, levels: Sequence[Mapping[str, Any]]) -> Any:
+    def _first(self, setting: str, tensor: str, at: float, levels: Sequence[Mapping[str, Any]]) -> Any:
         for level in levels:
             if setting in level:
-                value = value_of(level[setting], tensor=spot.name, at=spot.at, selects=self.selects)
+                value = value_of(level[setting], tensor=tensor, at=at, selects=self.selects)
                 if value is not None:
                     return value
         return None
