@@ -32,6 +32,8 @@ class Spec:
 
     shape: tuple[int, ...]
     dtype: torch.dtype
+    narrow: torch.dtype | None = None
+    """The type in the model's files, where it is read in a wider one: what is made of it is written so."""
 
     @property
     def num_elements(self) -> int:

@@ -45,9 +45,14 @@ class Adapted(Checkpoint):
 
     @cached_property
     def specs(self) -> Mapping[str, Spec]:
-        found = dict(self.inner.specs)
-        found |= {name: Spec(found[name].shape, self._dtype(name)) for name in self._updates}
-        return found | {name: Spec(tuple(tensor.shape), tensor.dtype) for name, tensor in self._whole.items()}
+        stored = self.inner.specs
+        found = {name: self._spec(name, stored[name].shape, self._dtype(name)) for name in self._updates}
+        whole = {name: self._spec(name, tuple(each.shape), each.dtype) for name, each in self._whole.items()}
+        return {**stored, **found, **whole}
+
+    def _spec(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Spec:
+        stored = self.inner.specs.get(name)
+        return Spec(shape, dtype, None if stored is None or stored.dtype == dtype else stored.dtype)
 
     @property
     def config(self) -> Mapping[str, Any]:
