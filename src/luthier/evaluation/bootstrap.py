@@ -48,7 +48,8 @@ def paired_differences(
 ) -> Float[ndarray, " resamples"]:
     """Ours minus theirs in each resample of the rows: for what is made of several differences."""
     mine, other = _resampled(metric, [ours, theirs], num_resamples, seed)
-    return mine - other
+    difference: Float[ndarray, " resamples"] = mine - other
+    return difference
 
 
 def ends(values: Float[ndarray, " n"], level: float = 0.95) -> tuple[float, float]:
