@@ -97,6 +97,7 @@ def _train(task: str, folder: Path, asked: argparse.Namespace) -> None:
         method="full",
         training={"epochs": EPOCHS, "learning_rate": LEARNING_RATE, "seed": asked.seed},
         output=folder / task,
+        resume=True,
         on_record=lambda record: print(task, record["event"]) if record["event"] in ("data", "score", "done") else None,
     )
 

@@ -33,7 +33,7 @@ class Models:
 
         Raises MergeError where one is not there, or they have nothing in common.
         """
-        opened = open_models([*models, *([base] if base else [])])
+        opened = open_models([*([base] if base else []), *models])  # in a recipe's order, on which labels depend
         checkpoints = {opened[name].checkpoint.label: opened[name].checkpoint for name in models}
         paths = {opened[name].checkpoint.label: name for name in models}
         return cls.read(checkpoints, base=opened[base].checkpoint if base else None, paths=paths, base_path=base)
