@@ -16,8 +16,8 @@ import torch
 import luthier
 from luthier import recipe as recipes
 from luthier.claim import claimed
-from luthier.files import LOCK
 from luthier.errors import NotFinite, RunError, TrainingError
+from luthier.files import LOCK
 from luthier.interrupt import Interrupted, Stop
 from luthier.pipeline import follow
 from luthier.run import Record, Run

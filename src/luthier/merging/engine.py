@@ -8,7 +8,7 @@ thread is left alone with one at the end.
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from luthier.merging.checkpoint import Checkpoint, Spec
 from luthier.merging.methods import Merge
 from luthier.merging.shards import Shards
 from luthier.merging.tensors import PART_ELEMENTS, Source, Streamed, merged
+from luthier.models import heap
 
 Record = dict[str, Any]
 COPIED_BYTES = 2**24
@@ -70,6 +71,7 @@ def run(outputs: list[Output], shards: Shards, *, memory: int, num_threads: int)
     surveyed = _survey(outputs, part_elements)
     rest = sorted((output for output in outputs if output.name not in shards.hashes), key=lambda o: -o.spec.bytes)
     before = torch.get_num_threads()
+    heap.keep()
     with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures = {pool.submit(_make, output, shards, part_elements, surveyed): output for output in rest}
         try:
@@ -86,7 +88,7 @@ def _survey(outputs: list[Output], part_elements: int) -> Any:
     if not merging:
         return None
     assert merging[0].method is not None
-    return merging[0].method.survey([output.streamed(part_elements) for output in merging])
+    return merging[0].method.survey([replace(output.streamed(part_elements), keeps=False) for output in merging])
 
 
 @torch.no_grad()

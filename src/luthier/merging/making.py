@@ -103,9 +103,10 @@ def _fingerprint(recipe: MergeRecipe, models: Mapping[str, Opened]) -> str:
     """Of all that decides the result: recipe, version, and the models' weight files as they are."""
     digest = hashlib.sha256(f"{version('luthier')}\0{as_yaml(recipe)}".encode())
     for opened in models.values():
-        for path in sorted(opened.path.glob("*.safetensors")):
-            status = path.stat()
-            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        for folder in opened.folders:
+            for path in sorted(folder.glob("*.safetensors")):
+                status = path.stat()
+                digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 

@@ -21,6 +21,13 @@ class Opened:
     path: Path
     """Its folder, with config.json, weights, tokenizer."""
     checkpoint: Checkpoint
+    adapters: tuple[Path, ...] = ()
+    """Folders of the LoRAs that are added to it."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All that it is read from."""
+        return (self.path, *self.adapters)
 
 
 class Renamed(Checkpoint):
@@ -61,14 +68,15 @@ def labels_of(names: Iterable[str]) -> Iterator[str]:
 
 
 def _open(name: str, label: str) -> Opened:
-    model, _, adapter = name.partition("+")
-    path = _folder_of(model)
+    model, *adapters = name.split("+")
+    path, folders = _folder_of(model), tuple(_place(adapter) for adapter in adapters)
     checkpoint: Checkpoint = Folder(path, label)
-    if adapter:
+    for folder in folders:
         from luthier.merging.adapters.adapted import Adapted
 
-        checkpoint = Adapted(checkpoint, _place(adapter))
-    return Opened(name, path, checkpoint)
+        checkpoint = Adapted(checkpoint, folder)
+    checkpoint.label = label
+    return Opened(name, path, checkpoint, folders)
 
 
 def _folder_of(name: str) -> Path:

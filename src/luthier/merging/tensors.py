@@ -47,6 +47,8 @@ class Streamed:
     like_weights: bool = False
     """Whether a statistic has a number for each weight, and goes with the parts."""
     part_elements: int = PART_ELEMENTS
+    keeps: bool = True
+    """Whether a part that is the whole tensor stays in memory; not while a whole model is surveyed."""
     _kept: list[Part] = field(default_factory=list, repr=False)
 
     @property
@@ -81,7 +83,7 @@ class Streamed:
             return
         for row in range(0, self.num_rows, self.rows_of_a_part):
             part = self._part(row, min(self.num_rows, row + self.rows_of_a_part))
-            if self.is_one_part:
+            if self.is_one_part and self.keeps:
                 self._kept.append(part)
             yield part
 
