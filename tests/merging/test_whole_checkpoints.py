@@ -136,23 +136,26 @@ def test_a_merge_is_as_mergekit_makes_it(models: dict[str, Path], tmp_path: Path
         mine, other = tensor.float(), theirs[name].float()
         differs = (mine - other).abs() > ROUNDING * torch.maximum(mine.abs(), other.abs()) + 1e-7
         if kind == "ties":
-            at_a_tie = at_the_threshold(models, name)
+            at_a_tie = undecided(models, name)
             num_at_ties += int((differs & at_a_tie).sum())
             differs &= ~at_a_tie
         assert not differs.any(), name
-    print(f"{kind}: {num_at_ties:,} elements differ, at the threshold of a trim")
+    print(f"{kind}: {num_at_ties:,} elements differ, where nothing decides")
 
 
-def at_the_threshold(models: dict[str, Path], name: str) -> torch.Tensor:
-    """Elements whose change, in one of the children, is exactly as large as the smallest that TIES keeps: bf16's changes
-    are coarse, and which of equals are kept is anybody's choice."""
+def undecided(models: dict[str, Path], name: str) -> torch.Tensor:
+    """Elements that TIES' formulas leave open, as bf16's changes are coarse: one child's change is exactly as large as
+    the smallest that is kept, or the votes for both signs weigh the same."""
     base, found = one_tensor(models["base"], name), torch.zeros(())
+    votes, heard = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for child in CHILDREN:
-        change = (one_tensor(models[child], name) - base).abs()
+        change = one_tensor(models[child], name) - base
         place = change.numel() - max(1, int(KINDS["ties"][0]["density"] * change.numel()))
-        level = float(np.partition(change.flatten().numpy(), place)[place])
-        found = found + (change == level)
-    return found > 0
+        level = float(np.partition(change.abs().flatten().numpy(), place)[place])
+        found = found + (change.abs() == level)
+        vote = WEIGHTS[child] * (change * (change.abs() > level)).double()
+        votes, heard = votes + vote, heard + vote.abs()
+    return (found > 0) | (votes.abs() <= 1e-6 * heard)
 
 
 def one_tensor(folder: Path, name: str) -> torch.Tensor:
