@@ -24,10 +24,10 @@ from benchmarks._record import row, write
 from luthier.data.places import locate
 from luthier.errors import DataError
 from luthier.evaluation.score import Score
-from luthier.merging.scores import Bench
-from luthier.merging.search import Asked, Found, search
+from luthier.merging.scoring.scores import Bench
 from luthier.merging.searching.groups import grouped
 from luthier.merging.searching.models import Models
+from luthier.merging.searching.search import Asked, Found, search
 from luthier.merging.searching.shown import show
 from luthier.merging.searching.space import Space
 from luthier.report.words import number

@@ -93,7 +93,7 @@ def merge(
     if output is None:
         raise MergeError("merge: say where the merged folder goes, as output=FOLDER")
     from luthier.merging.making import How, make
-    from luthier.merging.reading import from_options
+    from luthier.merging.recipes.reading import from_options
 
     said: dict[str, Any] = {name: _words(value) for name, value in settings.items()}
     recipe = from_options(method, [str(model) for model in models], base=None if base is None else str(base), **said)

@@ -47,7 +47,7 @@ def merge_models(
 def _recipe(
     what: str, models: Sequence[str], settings: Mapping[str, Sequence[Any] | None], said: Mapping[str, str | None]
 ) -> Any:
-    from luthier.merging.reading import from_options, read
+    from luthier.merging.recipes.reading import from_options, read
 
     given = {name: list(map(str, values)) for name, values in settings.items() if values and name != "set"}
     for pair in settings.get("set") or ():
@@ -75,8 +75,8 @@ def _output(what: str, models: Sequence[str], output: Path | None, written: str 
 
 def _print_scores(folder: Path, parents: Sequence[str], tasks: Sequence[str]) -> None:
     """Parents and child on every task, each under the head of the task's run."""
-    from luthier.merging.opened import open_models
-    from luthier.merging.scores import Bench, side_by_side, table
+    from luthier.merging.parents.opened import open_models
+    from luthier.merging.scoring.scores import Bench, side_by_side, table
 
     opened = open_models([*parents, str(folder)])
     bench = Bench(tasks, split="test", model=folder)
@@ -99,10 +99,10 @@ def _how(takes: Mapping[str, Any]) -> Any:
 
 def inspect_models(models: Sequence[str], base: str, density: float, *, as_json: bool, page: Path | None) -> None:
     """Figures on the screen, as JSON, or as a page."""
-    from luthier.merging.inspect import inspect
+    from luthier.merging.inspecting.inspect import inspect
     from luthier.merging.inspecting.page import page as written
     from luthier.merging.inspecting.shown import show
-    from luthier.merging.opened import open_models
+    from luthier.merging.parents.opened import open_models
 
     opened = open_models([*models, base])
     found = inspect([opened[name].checkpoint for name in models], base=opened[base].checkpoint, density=density)
@@ -127,9 +127,9 @@ def search_merge(
     resume: bool,
 ) -> None:
     """Candidates as they are judged, and what they bought."""
-    from luthier.merging.scores import Bench
-    from luthier.merging.search import RECIPE, Asked, search
+    from luthier.merging.scoring.scores import Bench
     from luthier.merging.searching.models import Models
+    from luthier.merging.searching.search import RECIPE, Asked, search
     from luthier.merging.searching.shown import show
 
     output.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def extract_adapter(
     """A LoRA of the difference of two models."""
     from luthier.merging.adapters._truncate import Keep
     from luthier.merging.adapters.extract import extract
-    from luthier.merging.opened import open_models
+    from luthier.merging.parents.opened import open_models
 
     opened = open_models([model, base])
     kept: Any = whole if whole in ("none", "head", "changed") else whole.split(",")

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 
 from luthier.component import find
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import Spec, States
 from luthier.merging.engine import Output, elements_of_a_part, run
 from luthier.merging.methods import Merge
+from luthier.merging.parents.checkpoint import Spec, States
 from luthier.merging.shards import Shards
 from luthier.merging.tensors import Source, merge_states
 

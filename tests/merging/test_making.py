@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from luthier.errors import MergeError, RunError
 from luthier.merging.making import How, make
-from luthier.merging.reading import from_options
+from luthier.merging.recipes.reading import from_options
 from tests.merging.models import family
 
 KILLED = """
@@ -24,7 +24,7 @@ import os, signal, sys
 from pathlib import Path
 from luthier.merging import shards
 from luthier.merging.making import How, make
-from luthier.merging.reading import from_options
+from luthier.merging.recipes.reading import from_options
 after, folder = int(sys.argv[1]), Path(sys.argv[2])
 seen, done, write = [0], shards.Shards.is_done, shards.Shards.write
 def counted(act):
@@ -66,7 +66,7 @@ def test_the_merged_folder_is_a_model(models: dict[str, Path], tmp_path: Path) -
 
 
 def test_the_recipe_that_is_written_repeats_the_merge(models: dict[str, Path], tmp_path: Path) -> None:
-    from luthier.merging.reading import read
+    from luthier.merging.recipes.reading import read
 
     merge(models, tmp_path / "out")
     list(make(read(tmp_path / "out" / "merge.yaml"), tmp_path / "again", How()))

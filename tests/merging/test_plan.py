@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import States
-from luthier.merging.opened import Opened
+from luthier.merging.parents.checkpoint import States
+from luthier.merging.parents.opened import Opened
 from luthier.merging.plan import Plan, Planner
-from luthier.merging.recipe import MergeRecipe, Parent, Slice
-from luthier.merging.settings import Conditional
+from luthier.merging.recipes.recipe import MergeRecipe, Parent, Slice
+from luthier.merging.recipes.settings import Conditional
 
 CONFIG = {"num_hidden_layers": 3}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from luthier.merging.checkpoint import Folder, Spec
+from luthier.merging.parents.checkpoint import Folder, Spec
 from luthier.merging.shards import JOURNAL, Shards
 
 TENSORS = {

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from luthier.merging.making import How, make
 from luthier.merging.methods import Tensors
 from luthier.merging.methods._draws import generators, uniform
-from luthier.merging.reading import read
+from luthier.merging.recipes.reading import read
 
 pytestmark = pytest.mark.real
 SMOLLM2 = Path("build/models/smollm2")

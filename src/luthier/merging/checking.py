@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import Folder
+from luthier.merging.parents.checkpoint import Folder
 
 MOST_BYTES_LOADED = 8 * 2**30
 """Of weights; a larger model is compared with its configuration by names and shapes, and not run."""
@@ -49,7 +49,7 @@ def require_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 def _require_names(folder: Path, checkpoint: Folder) -> None:
-    from luthier.merging.roles import blank_model
+    from luthier.merging.parents.roles import blank_model
 
     wanted = {name: tuple(each.shape) for name, each in blank_model(folder, where=str(folder)).state_dict().items()}
     for name, spec in checkpoint.specs.items():

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import Checkpoint, Spec
 from luthier.merging.methods import Merge
+from luthier.merging.parents.checkpoint import Checkpoint, Spec
 from luthier.merging.shards import Shards
 from luthier.merging.tensors import PART_ELEMENTS, Source, Streamed, merged
 from luthier.models import heap

@@ -11,14 +11,14 @@ from typing import Any
 
 from luthier import files, recipe_yaml
 from luthier.errors import MergeError
-from luthier.merging.card import merge_card, shown
+from luthier.merging.beside.card import merge_card, shown
+from luthier.merging.beside.configuring import merged_config
+from luthier.merging.beside.write import write_beside
 from luthier.merging.checking import check
-from luthier.merging.configuring import merged_config
 from luthier.merging.engine import Record, elements_of_a_part, run
-from luthier.merging.folder import write_beside
-from luthier.merging.opened import Opened, open_models
+from luthier.merging.parents.opened import Opened, open_models
 from luthier.merging.plan import Plan, Planner
-from luthier.merging.recipe import MergeRecipe, as_yaml
+from luthier.merging.recipes.recipe import MergeRecipe, as_yaml
 from luthier.merging.shards import Shards
 
 ABOUT = "merge.json"

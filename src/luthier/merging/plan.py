@@ -12,15 +12,15 @@ import torch
 
 from luthier.component import find
 from luthier.errors import MergeError
-from luthier.merging.alike import Alike, alike
-from luthier.merging.blocks import Blocks
-from luthier.merging.checkpoint import Spec
 from luthier.merging.engine import Output
 from luthier.merging.methods import Each, Merge
-from luthier.merging.opened import Opened
-from luthier.merging.recipe import MergeRecipe, Parent, Slice
-from luthier.merging.roles import Selects, selection
-from luthier.merging.settings import value_of
+from luthier.merging.parents.alike import Alike, alike
+from luthier.merging.parents.blocks import Blocks
+from luthier.merging.parents.checkpoint import Spec
+from luthier.merging.parents.opened import Opened
+from luthier.merging.parents.roles import Selects, selection
+from luthier.merging.recipes.recipe import MergeRecipe, Parent, Slice
+from luthier.merging.recipes.settings import value_of
 from luthier.merging.tensors import Source
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from luthier.merging.checkpoint import DTYPES, INDEX, SINGLE, Spec
+from luthier.merging.parents.checkpoint import DTYPES, INDEX, SINGLE, Spec
 
 WORDS = {dtype: word for word, dtype in DTYPES.items()}
 JOURNAL = "journal.jsonl"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from luthier.merging.recipe import MergeRecipe
+from luthier.merging.recipes.recipe import MergeRecipe
 from luthier.planning.amounts import written
 
 Record = Mapping[str, Any]

@@ -19,7 +19,7 @@ from luthier import files
 from luthier.data.splits import load
 from luthier.errors import MergeError
 from luthier.groundwork import labels_of
-from luthier.merging.checkpoint import SINGLE
+from luthier.merging.parents.checkpoint import SINGLE
 from luthier.models.resting import resting
 from luthier.run import Run
 

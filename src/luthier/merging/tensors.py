@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import Checkpoint, Spec, States
 from luthier.merging.methods import Merge, Part
+from luthier.merging.parents.checkpoint import Checkpoint, Spec, States
 
 PART_ELEMENTS = 2**22
 """Of a part, for each model, where nothing asks for fewer: enough to keep a core busy."""

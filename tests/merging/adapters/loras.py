@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from luthier.merging.checkpoint import Folder
+from luthier.merging.parents.checkpoint import Folder
 from tests.tiny import tiny
 
 HEADS = {"bert": "base", "llama": "lm", "gpt2": "lm"}

@@ -9,7 +9,7 @@ import torch
 
 from luthier.errors import MergeError
 from luthier.merging.adapters.adapted import Adapted
-from luthier.merging.checkpoint import States
+from luthier.merging.parents.checkpoint import States
 from tests.merging.adapters.loras import FAMILIES, base, lora, saved
 from tests.tiny import tiny
 

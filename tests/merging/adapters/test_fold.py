@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
 from luthier.merging.adapters.lora_files import read_lora
-from luthier.merging.checkpoint import Folder
 from luthier.merging.making import How, make
-from luthier.merging.reading import from_options
+from luthier.merging.parents.checkpoint import Folder
+from luthier.merging.recipes.reading import from_options
 from tests.merging.adapters.loras import FAMILIES, HEADS, answers, base, lora, of_peft, saved
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT's own: about Conv1D, saved embeddings

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from luthier.merging.checkpoint import States
 from luthier.merging.methods._largest import bits_of, largest, levels
+from luthier.merging.parents.checkpoint import States
 from luthier.merging.tensors import Source, Streamed
 from tests.merging.methods.merged import ours
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import States
 from luthier.merging.methods._span import gram, models_alone
+from luthier.merging.parents.checkpoint import States
 from luthier.merging.tensors import Source, Streamed
 from tests.merging.methods.merged import FEW, SHAPES, assert_near, ours, random, theirs
 

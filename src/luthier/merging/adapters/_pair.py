@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import Checkpoint
-from luthier.merging.names import aligned
-from luthier.merging.roles import blank_model
+from luthier.merging.parents.checkpoint import Checkpoint
+from luthier.merging.parents.names import aligned
+from luthier.merging.parents.roles import blank_model
 
 
 @dataclass(frozen=True)

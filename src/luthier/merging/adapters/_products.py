@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from luthier.merging.adapters.lora_files import Adapter
-from luthier.merging.checkpoint import Checkpoint, Spec
+from luthier.merging.parents.checkpoint import Checkpoint, Spec
 
 
 class Products(Checkpoint):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from luthier.errors import MergeError
 from luthier.merging.adapters.lora_files import Adapter, Factors, product_rows, read_lora
-from luthier.merging.checkpoint import Checkpoint, Spec
-from luthier.merging.names import aligned
+from luthier.merging.parents.checkpoint import Checkpoint, Spec
+from luthier.merging.parents.names import aligned
 
 FLIPPED = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp")
 """Models whose linear layers keep their weights transposed; PEFT's fan_in_fan_out says so of the last layer only."""

@@ -24,8 +24,8 @@ from luthier.merging.adapters._products import Products, Zeros
 from luthier.merging.adapters._truncate import Keep, of_factors, of_matrix
 from luthier.merging.adapters.lora_files import Adapter, Factors, require_free, write_lora
 from luthier.merging.adapters.reports import Layer, Report
-from luthier.merging.checkpoint import Checkpoint, States
 from luthier.merging.methods import Merge
+from luthier.merging.parents.checkpoint import Checkpoint, States
 from luthier.merging.tensors import Source, Streamed, merged
 
 OF_PRODUCTS = ("concatenate", "svd")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import LuthierError
-from luthier.merging.blocks import Blocks
-from luthier.merging.names import aligned
+from luthier.merging.parents.blocks import Blocks
+from luthier.merging.parents.names import aligned
 
 OUTSIDE = "outside"
 """In place of a block's name, of what lies in none."""

@@ -19,7 +19,7 @@ from luthier.errors import MergeError
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.score import metrics_of
 from luthier.groundwork import labels_of, read_rows
-from luthier.merging.names import aligned
+from luthier.merging.parents.names import aligned
 from luthier.models.device import choose_device
 from luthier.models.heads import NEW
 from luthier.models.load import Ask, load_model

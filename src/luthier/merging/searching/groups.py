@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from luthier.merging.blocks import Blocks
 from luthier.merging.inspecting.regions import regions
+from luthier.merging.parents.blocks import Blocks
 
 Grouping = Literal["whole", "thirds", "roles"]
 """One group; three of each stack's blocks and what lies outside; attention, feed-forward, and the rest."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from luthier.errors import MergeError
-from luthier.merging.checkpoint import Checkpoint
-from luthier.merging.names import aligned
-from luthier.merging.opened import open_models
+from luthier.merging.parents.checkpoint import Checkpoint
+from luthier.merging.parents.names import aligned
+from luthier.merging.parents.opened import open_models
 from luthier.merging.searching.space import Point, Space
 from luthier.merging.tensors import merge_states
 

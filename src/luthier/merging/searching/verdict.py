@@ -11,7 +11,7 @@ import numpy as np
 from luthier.evaluation.bootstrap import ends, paired_difference, paired_differences
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.score import Score
-from luthier.merging.scores import Judged
+from luthier.merging.scoring.scores import Judged
 from luthier.report.words import interval, number
 
 

@@ -1,0 +1,1 @@
+"""What is in a merged folder and is no weight."""

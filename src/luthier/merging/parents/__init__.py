@@ -1,0 +1,1 @@
+"""The models that are merged: opened, made alike, read in rows."""

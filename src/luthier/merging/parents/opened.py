@@ -1,0 +1,110 @@
+"""Opens the models that a recipe names: folders, packages, hub ids, `model+adapter`, finished runs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from luthier.data.places import locate
+from luthier.errors import MergeError
+from luthier.merging.parents.checkpoint import INDEX, SINGLE, Checkpoint, Folder, Spec
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that goes into a merge."""
+
+    name: str
+    """As the user typed it."""
+    path: Path
+    """Its folder, with config.json, weights, tokenizer."""
+    checkpoint: Checkpoint
+    adapters: tuple[Path, ...] = ()
+    """Folders of the LoRAs that are added to it."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All that it is read from."""
+        return (self.path, *self.adapters)
+
+
+class Renamed(Checkpoint):
+    """A checkpoint under other names: those on the left are read from those on the right."""
+
+    def __init__(self, inner: Checkpoint, names: Mapping[str, str]) -> None:
+        self.inner, self.names, self.label = inner, names, inner.label
+
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        return {name: self.inner.specs[theirs] for name, theirs in self.names.items()}
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.inner.config
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        return self.inner.read(self.names[name], start, stop)
+
+
+def open_models(names: Iterable[str]) -> dict[str, Opened]:
+    """Every model once, by its name as typed.
+
+    Raises MergeError where one is not there, or holds no safetensors.
+    """
+    unique = list(dict.fromkeys(names))
+    labels = dict(zip(unique, labels_of(unique), strict=True))
+    return {name: _open(name, labels[name]) for name in unique}
+
+
+def labels_of(names: Iterable[str]) -> Iterator[str]:
+    """The last part of each name, which stays when folders move; made different by a number where it is not."""
+    seen: dict[str, int] = {}
+    for name in names:
+        label = "+".join(Path(part).name for part in name.split("+"))
+        seen[label] = seen.get(label, 0) + 1
+        yield label if seen[label] == 1 else f"{label}#{seen[label]}"
+
+
+def _open(name: str, label: str) -> Opened:
+    model, *adapters = name.split("+")
+    path, folders = _folder_of(model), tuple(_place(adapter) for adapter in adapters)
+    checkpoint: Checkpoint = Folder(path, label)
+    for folder in folders:
+        from luthier.merging.adapters.adapted import Adapted
+
+        checkpoint = Adapted(checkpoint, folder)
+    checkpoint.label = label
+    return Opened(name, path, checkpoint, folders)
+
+
+def _folder_of(name: str) -> Path:
+    """The folder of weights; of a finished run, that of its model."""
+    path = _place(name)
+    is_run = (path / "recipe.yaml").is_file() and not any((path / file).is_file() for file in (SINGLE, INDEX))
+    if is_run and not (path / "model").is_dir():
+        raise MergeError(
+            f"{name}: is a run without a model/ folder, so it is not finished, or its method does not fold"
+        )
+    return path / "model" if is_run else path
+
+
+def _place(name: str) -> Path:
+    path = locate(name, where="merge", error=MergeError)
+    if path is None:
+        path = _from_hub(name)
+    if not path.is_dir():
+        raise MergeError(f"{name}: is a file; a model that is merged is a folder with config.json and safetensors")
+    return path
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise MergeError(f"{name}: is no folder here, and could not be fetched from the hub: {first}") from None

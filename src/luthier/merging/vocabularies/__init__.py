@@ -1,0 +1,1 @@
+"""One vocabulary of models whose tokenizers differ."""
