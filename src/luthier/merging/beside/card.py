@@ -26,7 +26,7 @@ def merge_card(
     """`models` and `base` as typed; `recipe` as plain mappings and lists, in which they stand the same way."""
     typed = dict.fromkeys([*([base] if base else []), *models])
     front = {"library_name": library, "tags": ["merge", "luthier"], "base_model": _parts(typed)}
-    about = f"A merge of {len(models)} models by the method `{kind}` of Luthier"
+    about = f"A merge of {len(models)} model{'s' if len(models) != 1 else ''} by the method `{kind}` of Luthier"
     about += f", on the base {_plain(shown(base))}." if base else "."
     listed = "\n".join(f"- {_plain(shown(model))}" for model in dict.fromkeys(models))
     written = _yaml(_public(recipe, frozenset(typed)))
