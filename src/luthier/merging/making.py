@@ -102,11 +102,12 @@ def _require_free(output: Path, models: Mapping[str, Opened], *, overwrite: bool
 def _fingerprint(recipe: MergeRecipe, models: Mapping[str, Opened]) -> str:
     """Of all that decides the result: recipe, version, and the models' weight files as they are."""
     digest = hashlib.sha256(f"{version('luthier')}\0{as_yaml(recipe)}".encode())
-    for opened in models.values():
-        for folder in opened.folders:
-            for path in sorted(folder.glob("*.safetensors")):
-                status = path.stat()
-                digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    folders = [folder for opened in models.values() for folder in opened.folders]
+    gathered = {parent.statistics for each in recipe.slices for parent in each.parents} - {None}
+    for folder in (*folders, *(Path(str(name)) for name in sorted(map(str, gathered)))):
+        for path in sorted(folder.glob("*.safetensors")):
+            status = path.stat()
+            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 

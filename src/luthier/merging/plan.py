@@ -16,8 +16,8 @@ from luthier.merging.engine import Output
 from luthier.merging.methods import Each, Merge
 from luthier.merging.parents.alike import Alike, alike
 from luthier.merging.parents.blocks import Blocks
-from luthier.merging.parents.checkpoint import Spec
-from luthier.merging.parents.opened import Opened
+from luthier.merging.parents.checkpoint import Checkpoint, Spec
+from luthier.merging.parents.opened import Opened, open_statistics
 from luthier.merging.parents.roles import Selects, selection
 from luthier.merging.recipes.recipe import MergeRecipe, Parent, Slice
 from luthier.merging.recipes.settings import value_of
@@ -81,6 +81,8 @@ class Planner:
         self.blocks = Blocks.of(self.names, reference.config)
         self.selects: Selects = selection(self.reference.path, reference.specs, where=recipe.where)
         self.notes = list(recipe.notes)
+        named = {parent.statistics for each in recipe.slices for parent in each.parents} - {None}
+        self.gathered = {str(name): open_statistics(str(name), reference) for name in sorted(map(str, named))}
 
     @property
     def _is_whole(self) -> bool:
@@ -198,7 +200,20 @@ class Planner:
         plain = method.model_dump(exclude_defaults=True, exclude={"style"})
         if self.recipe.kind == "passthrough" and not plain:
             return Output(spot.name, Spec(spec.shape, dtype), models, labels)
-        return Output(spot.name, Spec(spec.shape, dtype), models, labels, base, method)
+        return Output(spot.name, Spec(spec.shape, dtype), models, labels, base, method, self._companions(parents))
+
+    def _companions(self, parents: Sequence[Parent]) -> tuple[Checkpoint, ...]:
+        """The statistics of each model, where the method wants them."""
+        if self.kind.statistics == "none":
+            return ()
+        for parent in parents:
+            if parent.statistics is None:
+                asked = "merge statistics RUN --inputs" if self.kind.statistics == "inputs" else "merge statistics RUN"
+                raise MergeError(
+                    f"{self.recipe.where}: {self.recipe.kind} needs statistics of {parent.model}; gather them with "
+                    f"luthier {asked} -o FOLDER, and name the folder with --statistics, for each model in turn"
+                )
+        return tuple(self.gathered[str(parent.statistics)] for parent in parents)
 
     def _roles(
         self, spot: _Spot, sources: tuple[Source, ...], base: Source | None

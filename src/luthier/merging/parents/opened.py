@@ -10,6 +10,7 @@ from torch import Tensor
 from luthier.data.places import locate
 from luthier.errors import MergeError
 from luthier.merging.parents.checkpoint import INDEX, SINGLE, Checkpoint, Folder, Spec
+from luthier.merging.parents.names import aligned
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ def open_models(names: Iterable[str]) -> dict[str, Opened]:
     unique = list(dict.fromkeys(names))
     labels = dict(zip(unique, labels_of(unique), strict=True))
     return {name: _open(name, labels[name]) for name in unique}
+
+
+def open_statistics(name: str, reference: Checkpoint) -> Checkpoint:
+    """What was gathered for a model, under the names of the reference's tensors.
+
+    Raises MergeError where there is no such folder, or it is of another architecture.
+    """
+    folder = Folder(_place(name), name)
+    names = aligned(folder.specs, reference.specs)
+    if not names:
+        raise MergeError(
+            f"{name}: has statistics of no tensor of {reference.label}; gather them of the models themselves"
+        )
+    return Renamed(folder, names)
 
 
 def labels_of(names: Iterable[str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from luthier.merging.recipes.slices import Checks, Said, over
 from luthier.merging.recipes.tokens import chosen
 
 TOP = ("merge", "base", "models", "slices", "modules", "dtype", "tokenizer", "chat_template", "output")
-SLICE, MODEL = ("models", "base"), ("model", "layers")
+SLICE, MODEL = ("models", "base"), ("model", "layers", "statistics")
 INSTEAD: Mapping[str, str] = MappingProxyType(
     {
         **{"base_model": "base", "sources": "models", "layer_range": "layers", "tokenizer_source": "tokenizer"},
@@ -130,7 +130,7 @@ class _Reader:
         if place.value is None:
             return place, Parent(name)
         if place.is_mapping:
-            return place, self._parent(name, place.entries("a model"), ("layers",))
+            return place, self._parent(name, place.entries("a model"), MODEL[1:])
         if "weight" not in self.fields.names:
             raise place.wrong(f"{self.fields.kind} has no weights; write models: [a, b], or {{a: {{layers: [0, 4]}}}}")
         return place, Parent(name, None, {"weight": self.fields.setting("weight", place)})
@@ -152,7 +152,8 @@ class _Reader:
                 raise entries[setting].wrong(
                     "is of the whole merge, not of one model; say it at the top, or in a slice"
                 )
-        return Parent(name, layers.blocks("layers") if layers else None, settings)
+        gathered = _text(entries, "statistics", "a folder of statistics")
+        return Parent(name, layers.blocks("layers") if layers else None, settings, gathered)
 
 
 def _settings(

@@ -61,6 +61,7 @@ def from_options(
     tokenizer: str | None = None,
     chat_template: str | None = None,
     output: str | None = None,
+    statistics: str | Sequence[str] = (),
     **options: str | Sequence[str],
 ) -> MergeRecipe:
     """The recipe that a command line says.
@@ -72,7 +73,8 @@ def from_options(
         raise MergeError(f"{LINE}: {kind}: no models; name the folders to merge, as in luthier merge {kind} a b")
     fields = Fields.of(Place(kind, LINE), style=style or "paper")
     shared, own = _said(fields, options, len(models))
-    parents = [Parent(model, None, settings) for model, settings in zip(models, own, strict=True)]
+    gathered = _gathered(_listed(statistics), len(models))
+    parents = [Parent(*each) for each in zip(models, [None] * len(models), own, gathered, strict=True)]
     place = Place(models, LINE)
     made = Checks(fields, base, shared).slice(place, [(place, parent) for parent in parents])
     recipe = MergeRecipe(
@@ -88,6 +90,14 @@ def from_options(
         where=LINE,
     )
     return _kept(recipe)
+
+
+def _gathered(folders: Sequence[str], num_models: int) -> Sequence[str | None]:
+    if folders and len(folders) != num_models:
+        raise MergeError(
+            f"{LINE}: --statistics: said {len(folders)} times for {num_models} models; say it for each in turn"
+        )
+    return folders or [None] * num_models
 
 
 def _kept(recipe: MergeRecipe) -> MergeRecipe:

@@ -30,6 +30,8 @@ class Parent:
     layers: tuple[int, int] | None = None
     """Its blocks from .. to, the end left out; None: all."""
     settings: Settings = field(default_factory=dict)
+    statistics: str | None = None
+    """Folder of what was gathered for it from data; see `statistics`."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def _slice_written(made: Slice, fields: Fields) -> dict[str, Any]:
 
 def _parent_written(parent: Parent, fields: Fields) -> str | dict[str, Any]:
     layers = {} if parent.layers is None else {"layers": list(parent.layers)}
-    said = {**layers, **_written(parent.settings, fields, is_shared=False)}
+    gathered = {} if parent.statistics is None else {"statistics": parent.statistics}
+    said = {**layers, **gathered, **_written(parent.settings, fields, is_shared=False)}
     return {"model": parent.model, **said} if said else parent.model
 
 
