@@ -85,6 +85,8 @@ def merge(
     `settings` are the method's, as `weight=[0.6, 0.4]`; of folders also `dtype`, `tokenizer` and `style`. Raises
     LuthierError.
     """
+    if not models:
+        raise MergeError("merge: no models are given")
     paths = [model for model in (*models, *([] if base is None else [base])) if isinstance(model, str | Path)]
     if not paths:
         return _merge_states(models, method, base, settings)  # type: ignore[arg-type]
@@ -123,7 +125,8 @@ def _merge_states(
         raise MergeError(f"merge: {error.message()}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise MergeError(f"merge: {method} has no such {first['loc'][0]}: {first['msg'].lower()}") from None
+        where = ".".join(map(str, first["loc"])) or "settings"
+        raise MergeError(f"merge: {method}: {where}: {first['msg']}") from None
     assert isinstance(made, Merge)
     return merge_states([states(each) for each in models], made, base=None if base is None else states(base))
 

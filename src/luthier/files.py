@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,8 @@ from luthier.errors import RunError
 
 LOCK = ".lock"
 """The file in a folder that whoever writes there holds."""
+JOURNAL = "journal.jsonl"
+"""What is done of a folder that grows."""
 CHUNK_BYTES = 2**20
 """Written and hashed at a time: small enough for a cache."""
 TEMPORARY, DISCARDED = ".writing-", ".discarded-"
@@ -86,39 +88,54 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield beside
         sync_tree(beside)
-        discard(path)
-        beside.replace(path)
-        sync_folder(path.parent)
+        _put(beside, path)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
 
 
 @contextlib.contextmanager
-def growing_folder(path: Path) -> Iterator[Path]:
+def growing_folder(path: Path, *, require_free: Callable[[], None]) -> Iterator[Path]:
     """The same, but what a kill or an interruption left half written is given again to the next who writes it.
 
-    It is for him to find out what of it is good; an error leaves nothing behind. Raises RunError where another process
-    writes it now.
+    It is for him to find out what of it is good, by a file JOURNAL, which goes at the end; an error leaves nothing
+    behind. `require_free` raises where the path may not be taken; asked again before it is. Raises RunError where
+    another process writes it now.
     """
-    beside = path.with_name(f"{GROWING}{path.name}")
-    beside.mkdir(parents=True, exist_ok=True)
-    with (beside / LOCK).open("a+") as lock:
+    beside, lock_path = path.with_name(f"{GROWING}{path.name}"), path.with_name(f"{GROWING}{path.name}{LOCK}")
+    with lock_path.open("a+") as lock:
         take_lock(lock, path)
+        if not lock_path.exists() or os.fstat(lock.fileno()).st_ino != lock_path.stat().st_ino:
+            raise RunError(f"{path}: was just written by another process")
         try:
+            require_free()
+            beside.mkdir(exist_ok=True)
             yield beside
-            (beside / LOCK).unlink()
             sync_tree(beside)
-            discard(path)
-            beside.replace(path)
-            sync_folder(path.parent)
+            (beside / JOURNAL).unlink(missing_ok=True)
+            require_free()
+            _put(beside, path)
         except Exception:
             shutil.rmtree(beside, ignore_errors=True)
             raise
+        finally:
+            if not beside.exists():
+                lock_path.unlink(missing_ok=True)
+
+
+def _put(beside: Path, path: Path) -> None:
+    """A whole folder in the place of what was there, which is removed once it is."""
+    away = path.with_name(f"{DISCARDED}{path.name}")
+    shutil.rmtree(away, ignore_errors=True)
+    if path.exists():
+        path.replace(away)
+    beside.replace(path)
+    sync_folder(path.parent)
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def take_lock(lock: IO[str], folder: Path) -> None:
-    """Take the lock of a folder, its open file LOCK, at once or not at all; closing the file lets go of it.
+    """Take the lock of a folder, an open file, at once or not at all; closing the file lets go of it.
 
     Raises RunError where another process holds it.
     """

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +51,16 @@ def _recipe(
     given = {name: list(map(str, values)) for name, values in settings.items() if values and name != "set"}
     for pair in settings.get("set") or ():
         name, value = _pair(str(pair))
+        if name in (*said, "statistics", "output", "kind", "models", "chat_template"):
+            raise MergeError(f"merge: --set {name}: is no setting of a kind; say --{name}, or write it in a recipe")
         given.setdefault(name, []).append(value)
     if not what.endswith(RECIPE_ENDS):
         options = {name: value for name, value in said.items() if value is not None and name != "base"}
         asked: dict[str, Any] = {**given, **options}
         return from_options(what, list(models), base=said["base"], **asked)
-    if given or said["base"] or said["style"]:
-        raise MergeError(
-            f"merge: {what} says models and settings; --base, --weight and their like stand without a file"
-        )
-    recipe = read(Path(what))
-    return recipe if said["dtype"] is None else replace(recipe, dtype=said["dtype"])
+    if given or any(said.values()):
+        raise MergeError(f"merge: {what} says models and settings; --base, --weight and their like go without a file")
+    return read(Path(what))
 
 
 def _output(what: str, models: Sequence[str], output: Path | None, written: str | None) -> Path | None:

@@ -79,8 +79,7 @@ def test_stacked_slices_take_their_blocks_in_order_and_ends_from_first_and_last(
     made = replace(recipe("a", kind="passthrough"), modules={"": slices})
     plan = planned(made, models)
     outputs = by_name(plan)
-    assert plan.blocks_from == (0, 1, 1, 2)
-    assert plan.num_blocks == {"layers.": 4}
+    assert plan.stacked == {"layers.": [0, 1, 1, 2]}
     found = {name: (each.models[0].checkpoint.label, each.models[0].name) for name, each in outputs.items()}
     assert found["embed.weight"] == ("a", "embed.weight")
     assert found["norm.weight"] == ("b", "norm.weight")

@@ -1,12 +1,15 @@
 """Where a name leads: a path on disk, a file inside an installed package, or nowhere yet (a hub id)."""
 
 import importlib.util
+import re
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from luthier.errors import DataError, LuthierError, did_you_mean
 
 PACKAGE = "package:"
+_ENDING = re.compile(r"\.[A-Za-z]\w*")
+"""Of a file's name; not of a hub id such as org/model-0.5B."""
 
 
 def locate(name: str, *, where: str, error: type[LuthierError]) -> Path | None:
@@ -19,7 +22,7 @@ def locate(name: str, *, where: str, error: type[LuthierError]) -> Path | None:
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if path.suffix or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if _ENDING.fullmatch(path.suffix) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         folder = path.parent
         beside = [p.name for p in folder.iterdir()] if folder.is_dir() else []
         raise error(f"{where}: there is no {name}{did_you_mean(path.name, beside)}")

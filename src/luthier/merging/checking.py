@@ -1,7 +1,7 @@
 """Is what lies on the disk what was merged, and does it run? Every merge ends with this."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,37 @@ MOST_BYTES_LOADED = 8 * 2**30
 PROBE_TOKENS = 8
 
 
-def check(folder: Path, hashes: Mapping[str, str]) -> dict[str, Any]:
+def check(folder: Path, hashes: Mapping[str, str], *, name: str, known: Set[str]) -> dict[str, Any]:
     """Compare every tensor's bytes with what was merged, then load the model and run it on a few tokens.
 
-    -> what was done, as a record. Raises MergeError where anything is not as it should be.
+    `name` is what the folder will be called, `known` the names that it was merged of: what these lack, it may lack. ->
+    what was done, as a record. Raises MergeError where anything is not as it should be.
     """
-    checkpoint = Folder(folder, folder.name)
+    checkpoint = Folder(folder, name)
     require_hashes(folder, hashes)
     size = sum(spec.bytes for spec in checkpoint.specs.values())
+    why = None
     if not checkpoint.config:
-        return {"tensors": len(hashes), "loaded": False, "why": "there is no config.json to load it by"}
-    if size > MOST_BYTES_LOADED:
+        why = "there is no config.json to load it by"
+    elif not _is_known(folder):
+        why = "transformers does not know its kind of model"
+    elif size > MOST_BYTES_LOADED:
         _require_names(folder, checkpoint)
-        return {"tensors": len(hashes), "loaded": False, "why": f"it is over {MOST_BYTES_LOADED // 2**30} GiB"}
-    _run(folder)
+        why = f"it is over {MOST_BYTES_LOADED // 2**30} GiB; names and shapes are those of its configuration"
+    if why is not None:
+        return {"tensors": len(hashes), "loaded": False, "why": why}
+    _run(folder, name, known)
     return {"tensors": len(hashes), "loaded": True}
+
+
+def _is_known(folder: Path) -> bool:
+    import transformers
+
+    try:
+        transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, KeyError, OSError):
+        return False
+    return True
 
 
 def require_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
@@ -58,22 +74,35 @@ def _require_names(folder: Path, checkpoint: Folder) -> None:
 
 
 @torch.no_grad()
-def _run(folder: Path) -> None:
+def _run(folder: Path, name: str, known: Set[str]) -> None:
     import transformers
 
     from luthier.models.quiet import quiet
 
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     kind = getattr(transformers, next(iter(config.architectures or ()), ""), transformers.AutoModel)
-    with quiet():
-        model, told = kind.from_pretrained(folder, trust_remote_code=False, output_loading_info=True)
+    how = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    try:
+        with quiet():
+            model, told = kind.from_pretrained(folder, **how)
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MergeError(f"{name}: the merged model cannot be loaded: {first}") from error
     for what, problem in (("missing_keys", "lacks"), ("mismatched_keys", "has another shape of")):
-        if told[what]:
-            raise MergeError(f"{folder}: the merged model {problem} {min(map(str, told[what]))}; its models may differ")
+        lost = [
+            each for each in map(_name, told[what]) if each in known or any(word.isdigit() for word in each.split("."))
+        ]
+        if lost:
+            raise MergeError(f"{name}: the merged model {problem} {min(lost)}; its models may differ")
     if model.main_input_name == "input_ids":
         answer = model.eval()(**_probe(model))
         if not torch.isfinite(answer[0].float()).all():
-            raise MergeError(f"{folder}: the merged model answers with numbers that are not finite")
+            raise MergeError(f"{name}: the merged model answers with numbers that are not finite")
+
+
+def _name(told: Any) -> str:
+    """Of a tensor; shapes come with it where they differ."""
+    return str(told[0]) if isinstance(told, tuple) else str(told)
 
 
 def _probe(model: Any) -> dict[str, torch.Tensor]:

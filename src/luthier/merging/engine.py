@@ -8,6 +8,7 @@ thread is left alone with one at the end.
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,10 +69,14 @@ def run(outputs: list[Output], shards: Shards, *, memory: int, num_threads: int)
     """
     widest = max((len(output.models) + (output.base is not None) for output in outputs), default=1)
     part_elements = elements_of_a_part(memory, num_threads=num_threads, num_tensors=widest)
-    surveyed = _survey(outputs, part_elements)
     rest = sorted((output for output in outputs if output.name not in shards.hashes), key=lambda o: -o.spec.bytes)
-    before = torch.get_num_threads()
-    heap.keep()
+    with heap.given_back(), _threads(num_threads):
+        heap.keep()
+        surveyed = _survey(outputs, part_elements)
+        yield from _made(rest, shards, part_elements, surveyed, num_threads)
+
+
+def _made(rest: list[Output], shards: Shards, part_elements: int, surveyed: Any, num_threads: int) -> Iterator[Record]:
     with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures = {pool.submit(_make, output, shards, part_elements, surveyed): output for output in rest}
         try:
@@ -80,7 +85,17 @@ def run(outputs: list[Output], shards: Shards, *, memory: int, num_threads: int)
                 yield {"event": "tensor", "name": futures[done].name, "bytes": futures[done].spec.bytes}
         finally:
             pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(before)
+
+
+@contextmanager
+def _threads(num: int) -> Iterator[None]:
+    """torch's number of threads, which surveys go by, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _survey(outputs: list[Output], part_elements: int) -> Any:
@@ -88,6 +103,11 @@ def _survey(outputs: list[Output], part_elements: int) -> Any:
     if not merging:
         return None
     assert merging[0].method is not None
+    if len({output.method.same_everywhere() for output in merging if output.method is not None}) > 1:
+        raise MergeError(
+            f"{merging[0].method.kind()}: looks at the whole model at once, so its settings cannot differ between "
+            "tensors; with trim: tensor they can"
+        )
     return merging[0].method.survey([replace(output.streamed(part_elements), keeps=False) for output in merging])
 
 
@@ -99,7 +119,8 @@ def _make(output: Output, shards: Shards, part_elements: int, surveyed: Any) -> 
             digest.update(shards.write(output.name, start, rows))
     else:
         tensors = output.streamed(part_elements)
-        for row, rows in merged(tensors, output.method, surveyed):
+        for row, made in merged(tensors, output.method, surveyed):
+            rows = made.to(output.spec.dtype)
             if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
                 raise MergeError(f"{output.name}: {_odd(output, tensors)}")
             digest.update(shards.write(output.name, row * tensors.width, rows))

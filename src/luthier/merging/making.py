@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from luthier.merging.shards import Shards
 ABOUT = "merge.json"
 """Beside the weights: what they were merged of, and the SHA-256 of each tensor."""
 RECIPE = "merge.yaml"
+REST = "rest"
+"""Holds all but the weights until these are whole."""
+READ = (".safetensors", ".json", ".model", ".txt")
+"""Ends of the names of files that a merge reads."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +58,33 @@ def make(recipe: MergeRecipe, output: Path, how: How) -> Iterator[Record]:
     Raises MergeError, and OSError where the disk has no room.
     """
     plan, models = prepare(recipe)
-    _require_free(output, models, overwrite=how.overwrite)
+    target = output.resolve()
+
+    def require_free() -> None:
+        _require_free(target, recipe, models, overwrite=how.overwrite)
+
+    require_free()
     yield {"event": "planned", **facts(plan, how)}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with files.growing_folder(output) as beside:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    checked = None
+    with files.growing_folder(target, require_free=require_free) as beside:
         specs = {each.name: each.spec for each in plan.outputs}
         shards = Shards(beside, specs, shard_bytes=how.shard_bytes, plan=_fingerprint(recipe, models))
         try:
+            notes = _write_rest(
+                beside, target.name, recipe, plan, models
+            )  # what fails here, fails before hours of work
             yield {"event": "begins", "done": sum(specs[name].bytes for name in shards.hashes)}
             yield from run(list(plan.outputs), shards, memory=how.memory, num_threads=how.num_threads)
         finally:
             shards.close()
-        notes = _write_beside(beside, recipe, plan, models, shards.hashes)
         shards.finish()
+        _put_together(beside, recipe, shards.hashes)
+        if how.is_checked:
+            checked = check(beside, shards.hashes, name=str(output), known=plan.alike.known)
     yield {"event": "merged", "folder": str(output), "tensors": len(shards.hashes), "notes": notes}
-    if how.is_checked:
-        yield {"event": "checked", **check(output, shards.hashes)}
+    if checked is not None:
+        yield {"event": "checked", **checked}
 
 
 def facts(plan: Plan, how: How) -> Mapping[str, Any]:
@@ -86,35 +102,38 @@ def facts(plan: Plan, how: How) -> Mapping[str, Any]:
     }
 
 
-def _require_free(output: Path, models: Mapping[str, Opened], *, overwrite: bool) -> None:
-    """Nothing is lost by a merge: neither one of its models, nor what is no merge of ours."""
-    for name, opened in models.items():
-        if output.resolve() in (opened.path.resolve(), *opened.path.resolve().parents):
-            raise MergeError(f"{output}: holds {name}, which is merged; choose another output")
+def _require_free(output: Path, recipe: MergeRecipe, models: Mapping[str, Opened], *, overwrite: bool) -> None:
+    """Nothing is lost by a merge: neither what it is made of, nor what is no merge of ours."""
+    sources = {name: opened.folders for name, opened in models.items()}
+    sources |= {name: (Path(name),) for name in recipe.statistics}
+    for name, folders in sources.items():
+        for folder in folders:
+            if output in (folder.resolve(), *folder.resolve().parents):
+                raise MergeError(f"{output.name}: holds {name}, which is merged; choose another output")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not output.is_dir() or not (output / ABOUT).is_file():
-        raise MergeError(f"{output}: exists and is no merge of Luthier's; choose another output")
+        raise MergeError(f"{output.name}: exists and is no merge of Luthier's; choose another output")
     if not overwrite:
-        raise MergeError(f"{output}: exists; choose another output, or say --overwrite")
+        raise MergeError(f"{output.name}: exists; choose another output, or say --overwrite")
 
 
 def _fingerprint(recipe: MergeRecipe, models: Mapping[str, Opened]) -> str:
-    """Of all that decides the result: recipe, version, and the models' weight files as they are."""
+    """Of all that decides the result: recipe, version, and the models' files as they are."""
     digest = hashlib.sha256(f"{version('luthier')}\0{as_yaml(recipe)}".encode())
     folders = [folder for opened in models.values() for folder in opened.folders]
-    gathered = {parent.statistics for each in recipe.slices for parent in each.parents} - {None}
-    for folder in (*folders, *(Path(str(name)) for name in sorted(map(str, gathered)))):
-        for path in sorted(folder.glob("*.safetensors")):
+    for folder in (*folders, *map(Path, recipe.statistics)):
+        for path in sorted(path for ending in READ for path in folder.glob(f"*{ending}")):
             status = path.stat()
             digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
-def _write_beside(
-    folder: Path, recipe: MergeRecipe, plan: Plan, models: Mapping[str, Opened], hashes: Mapping[str, str]
-) -> list[str]:
-    """All that is not weights; -> what a user should know of it."""
+def _write_rest(folder: Path, name: str, recipe: MergeRecipe, plan: Plan, models: Mapping[str, Opened]) -> list[str]:
+    """All that is not weights, in a folder of its own, so that no half of a model has a configuration; -> notes."""
+    rest = folder / REST
+    shutil.rmtree(rest, ignore_errors=True)
+    rest.mkdir()
     vocabulary, notes = plan.alike.vocabulary, list(plan.notes)
     keeper = next((each for each in models.values() if vocabulary and each.checkpoint.label == vocabulary.source), None)
     config, told = merged_config(
@@ -122,29 +141,37 @@ def _write_beside(
         dtype=recipe.dtype,
         num_rows=vocabulary.size if vocabulary and vocabulary.changes_any else None,
         tied=plan.alike.ties.tied,
-        stacked={prefix: plan.blocks_from for prefix in plan.num_blocks} if plan.blocks_from is not None else None,
+        stacked=plan.stacked or None,
         tokens_of=keeper.checkpoint.config if keeper is not None and keeper is not plan.reference else None,
     )
-    text = as_yaml(recipe)
+    text = as_yaml(replace(recipe, output=None))
     card = merge_card(
-        folder.name.removeprefix(files.GROWING),
+        name,
         kind=recipe.kind,
         models=[model for model in recipe.models if model != recipe.base],
         base=recipe.base,
-        recipe=recipe_yaml.load(text, "merge.yaml"),
+        recipe=recipe_yaml.load(text, RECIPE),
         notes=notes + told,
     )
+    folders = {each.checkpoint.label: each.path for each in models.values()}
     told += write_beside(
-        folder,
+        rest,
         config=config,
         reference=plan.reference.path,
-        folders={each.checkpoint.label: each.path for each in models.values()},
+        folders=folders,
         vocabulary=vocabulary,
         chat_template=recipe.chat_template,
         card=card,
     )
-    (folder / RECIPE).write_text(text, encoding="utf-8")
+    (rest / RECIPE).write_text(text, encoding="utf-8")
+    return told
+
+
+def _put_together(folder: Path, recipe: MergeRecipe, hashes: Mapping[str, str]) -> None:
+    """The rest beside the weights, which are whole now."""
+    for path in sorted((folder / REST).iterdir()):
+        path.replace(folder / path.name)
+    (folder / REST).rmdir()
     about = {"luthier": version("luthier"), "method": recipe.kind, "models": [shown(each) for each in recipe.models]}
     content = json.dumps({**about, "sha256": dict(hashes)}, indent=2, ensure_ascii=False)
     (folder / ABOUT).write_text(content + "\n", encoding="utf-8")
-    return told

@@ -7,6 +7,7 @@ only when the bytes that are there have that hash. The format is safetensors': t
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from luthier.files import JOURNAL
 from luthier.merging.parents.checkpoint import DTYPES, INDEX, SINGLE, Spec
 
 WORDS = {dtype: word for word, dtype in DTYPES.items()}
-JOURNAL = "journal.jsonl"
 CHUNK_BYTES = 2**22
 """Read back at a time."""
 
@@ -45,12 +46,16 @@ class Shards:
         self._groups = _cut(specs, shard_bytes)
         self._headers = {file: self._lay_out(file, names, specs) for file, names in self._groups.items()}
         self._lock = Lock()
-        journal = folder / JOURNAL
+        journal, laid_out = folder / JOURNAL, hashlib.sha256(plan.encode())
+        for file, header in self._headers.items():
+            laid_out.update(file.encode() + header)
+        fingerprint = laid_out.hexdigest()
         known = _read_journal(journal)
-        if known is None or known.pop("plan", None) != plan:
+        if known is None or known.pop("plan", None) != fingerprint:
+            _empty(folder)
             for file in self._groups:
                 self._allocate(file)
-            journal.write_text(json.dumps({"plan": plan}) + "\n", encoding="utf-8")
+            journal.write_text(json.dumps({"plan": fingerprint}) + "\n", encoding="utf-8")
             known = {}
         self._open = {file: os.open(folder / file, os.O_RDWR) for file in self._groups}
         self._journal = journal.open("a", encoding="utf-8")
@@ -75,14 +80,13 @@ class Shards:
             self.hashes[name] = sha256
 
     def finish(self) -> None:
-        """Flush all to the disk, and write the index where there are several files; the journal goes."""
+        """Write the index where there are several files; the journal stays until the folder has its name."""
         self.close()
         if len(self._groups) > 1:
             total = sum(place.spec.bytes for place in self.places.values())
             listed = {name: place.file for name, place in sorted(self.places.items())}
             index = {"metadata": {"total_size": total}, "weight_map": listed}
             (self.folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-        (self.folder / JOURNAL).unlink()
 
     def close(self) -> None:
         """Let go of the files; what is journalled stays good."""
@@ -141,6 +145,13 @@ def _cut(specs: Mapping[str, Spec], shard_bytes: int) -> dict[str, list[str]]:
     if len(groups) == 1:
         return {SINGLE: groups[0]}
     return {f"model-{n + 1:05}-of-{len(groups):05}.safetensors": names for n, names in enumerate(groups)}
+
+
+def _empty(folder: Path) -> None:
+    """Nothing of another plan may stay; the journal goes first, so that it is never believed of other files."""
+    (folder / JOURNAL).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _read_journal(path: Path) -> dict[str, str] | None:

@@ -1,8 +1,9 @@
 """What Fisher and RegMean must know of each model, gathered by a pass over some rows that it learnt from.
 
-`fisher`: F = mean over rows of (d log p(y|x) / dθ)², a number for each weight (the empirical Fisher information, Matena
-& Raffel 2022, https://arxiv.org/abs/2111.09832). `inputs`: G = Σ x xᵀ over the inputs x of each linear layer, at
-positions that are no padding (RegMean, Jin et al. 2023, https://arxiv.org/abs/2212.09849).
+`fisher`: F = mean over rows of (d loss / dθ)², a number for each weight: of cross-entropy, summed over a row's targets
+as the task trains it, the empirical Fisher information (Matena & Raffel 2022, https://arxiv.org/abs/2111.09832).
+Windows of a long row count each. `inputs`: G = Σ x xᵀ over the inputs x of each linear layer, row by row, so that none
+is padded to another's length (RegMean, Jin et al. 2023, https://arxiv.org/abs/2212.09849).
 """
 
 from collections.abc import Callable, Iterator
@@ -35,9 +36,9 @@ def gather(
     device: str = "auto",
     on_row: Callable[[int, int], object] = lambda done, total: None,
 ) -> int:
-    """Gather a run's statistics on its first training rows, in a random order, into a folder; -> rows used.
+    """Gather a run's statistics on some of its training rows, drawn at random, into a folder; -> rows used.
 
-    Raises MergeError where the run keeps no plain model, or the output exists.
+    Raises MergeError where the run keeps no plain model, its loss couples rows, or the output exists.
     """
     run = Run.open(folder)
     if not run.model_folder.is_dir():
@@ -45,6 +46,10 @@ def gather(
     if output.exists():
         raise MergeError(f"{output}: exists; choose another output")
     recipe, task = run.recipe, run.recipe.task
+    if what == "fisher" and task.couples_rows:
+        raise MergeError(
+            f"{folder}: the loss of {task.kind()} couples rows, so no row has a gradient of its own; take regmean"
+        )
     rows = load(recipe.data, task.layouts(), seed=recipe.training.seed, labels_of=labels_of(task)).train
     chosen = rows.shuffle(seed=recipe.training.seed).select(range(min(num_rows, len(rows))))
     model, processor = run.load(device)
@@ -53,6 +58,8 @@ def gather(
     work = _fisher if what == "fisher" else _inputs
     with resting(model.modules()):
         found = work(model, task, prepared, collate, on_row)
+    if what == "fisher" and not any(bool(each.any()) for each in found.values()):
+        raise MergeError(f"{folder}: no row has a gradient, so there is nothing to weigh by")
     with files.new_folder(output) as beside:
         save_file({name: each.cpu().contiguous() for name, each in found.items()}, beside / SINGLE)
     return len(chosen)

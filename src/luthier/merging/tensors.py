@@ -127,6 +127,8 @@ def merge_states(
 
     What holds whole numbers is copied. Raises MergeError where the models do not fit together, or not the method.
     """
+    if not models:
+        raise MergeError("merge: no models are given")
     named = tuple(labels) or tuple(str(number) for number in range(len(models)))
     held = [States(states, label) for states, label in zip(models, named, strict=True)]
     started = States(base, "base") if base is not None else None
@@ -138,24 +140,21 @@ def merge_states(
     for name in merging:
         asked(name).require(len(models), has_base=base is not None, where="merge")
     made = {name: _the_same(name, everyone) for name in models[0].keys() - set(merging)}
-    streamed = [
-        Streamed(
-            name=name,
-            models=tuple(Source(states, name) for states in held),
-            labels=named,
-            base=Source(started, name) if started else None,
-            companions=tuple(States(each, label) for each, label in zip(companions, named, strict=False)),
-            like_weights=asked(name).statistics == "weights",
-            part_elements=part_elements,
-        )
-        for name in merging
-    ]
+    gathered = tuple(States(each, label) for each, label in zip(companions, named, strict=False))
+
+    def streamed(name: str, *, keeps: bool) -> Streamed:
+        like_weights, sources = asked(name).statistics == "weights", tuple(Source(states, name) for states in held)
+        base_source = Source(started, name) if started else None
+        return Streamed(name, sources, named, base_source, gathered, like_weights, part_elements, keeps)
+
     surveyed = None
-    if streamed and asked(streamed[0].name).surveys:
-        surveyed = asked(streamed[0].name).survey(streamed)
-    for tensors in streamed:
-        rows = [part for _, part in merged(tensors, asked(tensors.name), surveyed)]
-        made[tensors.name] = torch.cat(rows).reshape(tensors.shape).to(models[0][tensors.name].dtype)
+    if merging and asked(merging[0]).surveys:
+        surveyed = asked(merging[0]).survey([streamed(name, keeps=False) for name in merging])
+    for name in merging:
+        tensors = streamed(name, keeps=True)
+        rows = [part for _, part in merged(tensors, asked(name), surveyed)]
+        whole = torch.cat(rows) if rows else models[0][name]
+        made[name] = whole.reshape(tensors.shape).to(models[0][name].dtype)
     return {name: made[name] for name in models[0]}
 
 

@@ -65,7 +65,7 @@ class Adapted(Checkpoint):
         if (update := self._updates.get(name)) is None:
             return stored
         dtype = self._dtype(name)
-        return stored.to(dtype).add_(update.rows(start, stop, dtype))
+        return stored.to(dtype) + update.rows(start, stop, dtype)
 
     def _dtype(self, name: str) -> torch.dtype:
         return torch.promote_types(self.inner.specs[name].dtype, torch.float32)

@@ -61,7 +61,7 @@ def _public(value: Any, typed: frozenset[str]) -> Any:
 
 
 def _without_paths(text: str, typed: frozenset[str]) -> str:
-    for model in sorted(typed, key=len, reverse=True):
+    for model in sorted(typed - {".", ".."}, key=len, reverse=True):
         text = text.replace(model, shown(model))
     return text
 

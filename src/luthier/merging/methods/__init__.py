@@ -132,6 +132,10 @@ class Merge(Component, ABC):
         """What must be known of the whole model, by passes over it; made once, by the first tensor's method."""
         return None
 
+    def same_everywhere(self) -> tuple[Any, ...]:
+        """The settings that a survey goes by: they are those of every tensor, or the merge is refused."""
+        return ()
+
     def measure(self, tensors: Tensors, surveyed: Any) -> Any:
         """What must be known of a whole tensor before its parts are merged."""
         return None

@@ -47,7 +47,8 @@ class Crumbs(Sparse, ABC):
         sought = [
             model for model, band in enumerate(bands) if nums[model] and band[0] < band[1] and densities[model] < 1
         ]
-        found = largest(tensors, [nums[model] for model in sought], of=lambda part: [part.deltas[i] for i in sought])
+        wanted = [nums[model] for model in sought]
+        found = largest(tensors, wanted, of=lambda part: [part.deltas[i] for i in sought]) if sought else []
         cuts = {model: dict(zip(nums[model], of_it, strict=True)) for model, of_it in zip(sought, found, strict=True)}
         return [
             _selection(density, band, cuts.get(model, {}))

@@ -32,6 +32,6 @@ def mean_of_changed(
     total = torch.zeros_like(changes[0])
     for number, change in enumerate(changes):
         if growths is not None:
-            change = change * torch.where(counts == 1, growths[number], 1.0)
+            change = torch.where(counts == 1, change * growths[number], change)
         total.add_(change)
     return total.div_(counts.clamp_min_(1))

@@ -11,7 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from luthier.errors import MergeError
 from luthier.merging.methods._blocks import BLOCK, blocks
+
+LEAST_SHARE = 1e-9
+"""Of the weights' magnitudes, that their sum must be above."""
 
 
 def combined(
@@ -47,6 +51,17 @@ def moved(
         for tensor, by in reached:
             flat[block].add_(torch.sub(tensor[block], start[block], out=step), alpha=by)
     return result
+
+
+def total_of(weights: Sequence[float], *, kind: str, instead: str) -> float:
+    """The sum of weights that something is divided by.
+
+    Raises MergeError where they cancel each other out, so that rounding alone would be left; `instead` says what to do.
+    """
+    total = fsum(weights)
+    if abs(total) <= LEAST_SHARE * fsum(map(abs, weights)):
+        raise MergeError(f"{kind}: the weights sum to 0, so there is no mean; {instead}")
+    return total
 
 
 def averaged(tensors: Sequence[Float[Tensor, "rows width"]], weights: Sequence[float]) -> Float[Tensor, "rows width"]:

@@ -76,6 +76,7 @@ def _elect(
             divisor.add_(agreeing.sign_().abs_(), alpha=weight if normalize == "weights" else 1.0)
     if divisor is not None:
         least = min(weights) if normalize == "weights" else 1.0
-        none_agrees = divisor.clamp_min_(least / 2) if least > 0 else divisor.masked_fill_(divisor == 0, 1.0)
+        is_clear = least / 2 >= torch.finfo(divisor.dtype).tiny
+        none_agrees = divisor.clamp_min_(least / 2) if is_clear else divisor.masked_fill_(divisor == 0, 1.0)
         into.div_(none_agrees)
     into.mul_(chosen)

@@ -48,7 +48,7 @@ class Dropped(Drawn):
     def factors(
         self, values: Float[Tensor, "rows width"], generator: np.random.Generator
     ) -> Float[Tensor, "rows width"]:
-        left = draws.uniform(generator, like=values).lt_(self.density)
+        left = draws.uniform(generator, like=values).lt_(self.density).to(values.dtype)
         return left.mul_(self.factor) if self.factor != 1 else left
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from luthier.merging.methods import Each, Merge, Part, Tensors
 from luthier.merging.methods._blocks import blocks
-from luthier.merging.methods._combine import combined
+from luthier.merging.methods._combine import combined, total_of
 from luthier.merging.methods._consensus import Normalize, Sign, elected
 
 _LEAST_NORM = 1e-7
@@ -135,8 +135,11 @@ class Summed(Sparse, ABC):
     ) -> Float[Tensor, "rows width"]:
         """Σ w τ, divided where it is normalised."""
         total = combined(changes, weights)
-        divisor = {"weights": sum(weights), "count": len(weights), "none": 1}[self.normalize]
-        return total.div_(divisor) if abs(divisor) > 1e-8 and divisor != 1 else total
+        if self.normalize == "none":
+            return total
+        if self.normalize == "count":
+            return total.div_(len(weights))
+        return total.div_(total_of(weights, kind=self.kind(), instead="say normalize: none for their sum"))
 
 
 class Elected(Sparse, ABC):

@@ -44,7 +44,7 @@ class ArceeFusion(Merge):
         """The model's numbers where they are important."""
         last, threshold = measured
         assert part.base is not None
-        return torch.where(_importance(part, last) >= threshold, part.models[0], part.base)
+        return torch.where(_importance(part, last).float() >= threshold, part.models[0], part.base)
 
 
 def _importance(part: Part, last: int) -> Float[Tensor, "rows width"]:

@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from luthier.errors import MergeError
 from luthier.merging.methods import Each, Merge, Part
-from luthier.merging.methods._combine import combined
+from luthier.merging.methods._combine import combined, total_of
 
 
 class Fisher(Merge):
@@ -22,9 +21,7 @@ class Fisher(Merge):
     def merge(self, part: Part, measured: Any) -> Float[Tensor, "rows width"]:
         """Where no model's data say anything, or nothing was gathered for all of them, the weighted mean."""
         weights = self.for_models("weight", len(part.models))
-        total = sum(weights)
-        if total == 0:
-            raise MergeError("fisher: the weights sum to 0, so there is no mean; give at least one model another")
+        total = total_of(weights, kind="fisher", instead="give at least one model another")
         mean = combined(part.models, weights).div_(total)
         if len(part.statistics) != len(part.models):
             return mean

@@ -5,9 +5,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from luthier.errors import MergeError
 from luthier.merging.methods import Each, Merge, Part
-from luthier.merging.methods._combine import averaged, combined
+from luthier.merging.methods._combine import averaged, combined, total_of
 
 
 class Linear(Merge):
@@ -23,6 +22,5 @@ class Linear(Merge):
         weights = self.for_models("weight", len(part.models))
         if not self.normalize:
             return combined(part.models, weights)
-        if sum(weights) == 0:
-            raise MergeError("linear: the weights sum to 0, so there is no mean; say normalize: false for their sum")
+        total_of(weights, kind="linear", instead="say normalize: false for their sum")
         return averaged(part.models, weights)

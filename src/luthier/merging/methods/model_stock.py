@@ -21,7 +21,8 @@ SINGULAR = 1e-6
 
 
 class ModelStock(Merge):
-    """From the base towards the models' mean, the farther the more they agree; a zero delta agrees with none."""
+    """From the base towards the models' mean, the farther the more they agree; a zero delta agrees with none.
+    Where they disagree the base stays; in mergekit's style it is left the other way."""
 
     needs_base = "yes"
     num_models = (2, None)
@@ -56,4 +57,5 @@ class ModelStock(Merge):
         cosine = cosines(dots, least=self.eps)[pairs[0], pairs[1]].mean(0)
         denominator = 1 + (num - 1) * cosine
         singular = denominator < SINGULAR
-        return torch.where(singular, 0.0, num * cosine / denominator.where(~singular, 1.0))
+        t = torch.where(singular, 0.0, num * cosine / denominator.where(~singular, 1.0))
+        return t if self.style == "mergekit" else t.clamp_min(0.0)  # never away from the mean

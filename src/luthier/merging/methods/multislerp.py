@@ -15,6 +15,7 @@ from torch import Tensor
 
 from luthier.errors import MergeError
 from luthier.merging.methods import Each, Merge, Part, Tensors
+from luthier.merging.methods._combine import total_of
 from luthier.merging.methods._span import from_base, gram
 from luthier.merging.methods._sphere import RESOLVED, cosines, length, lengths
 
@@ -36,9 +37,8 @@ class Multislerp(Merge):
         num = len(tensors.labels)
         weights = self.for_models("weight", num)
         if self.normalize_weights:
-            if sum(weights) == 0:
-                raise MergeError("multislerp: the weights sum to 0; say normalize_weights: false, or other weights")
-            weights = tuple(weight / sum(weights) for weight in weights)
+            total = total_of(weights, kind="multislerp", instead="say normalize_weights: false, or other weights")
+            weights = tuple(weight / total for weight in weights)
         if num == 1:
             return [1.0]
         products = gram(tensors, from_base)

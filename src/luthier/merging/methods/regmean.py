@@ -14,7 +14,7 @@ from torch import Tensor
 
 from luthier.errors import MergeError
 from luthier.merging.methods import Each, Merge, Part, Tensors
-from luthier.merging.methods._combine import combined
+from luthier.merging.methods._combine import combined, total_of
 
 _RIDGE = 1e-10
 """Of the mean diagonal: what an input that never occurs is worth, so that its weights become the mean."""
@@ -69,9 +69,7 @@ class Regmean(Merge):
     def merge(self, part: Part, measured: _Solved | None) -> Float[Tensor, "rows width"]:
         """Away from the mean, so that where nothing is known it remains."""
         weights = self.for_models("weight", len(part.models))
-        total = sum(weights)
-        if total == 0:
-            raise MergeError("regmean: the weights sum to 0, so there is no mean; give at least one model another")
+        total = total_of(weights, kind="regmean", instead="give at least one model another")
         mean = combined(part.models, weights).div_(total)
         if measured is None:
             return mean

@@ -27,11 +27,16 @@ class Slerp(Merge):
     dot_threshold: float = Field(default=1.0, ge=0.0, le=1.0)
     """Where the cosine of the angle is farther from 0, go along the straight line."""
 
+    @classmethod
+    def require(cls, num: int, *, has_base: bool, where: str) -> None:
+        """A base and one model, or two models."""
+        if num + has_base != 2:
+            beside = " and a base" if has_base else ""
+            raise MergeError(f"{where}: slerp merges a base and one model, or two models; not {num}{beside}")
+
     def measure(self, tensors: Tensors, surveyed: Any) -> tuple[float, float]:
         """The point lies in the span of the two: its coefficients, from their dot products over the whole tensor."""
         products = gram(tensors, with_base)
-        if len(products) not in (0, 2):
-            raise MergeError(f"slerp: goes between a base and one model or two models; there are {len(products)}")
         if not len(products):
             return 1 - self.t, self.t
         first, second = arc(self.t, cosines(products)[0, 1], straight_above=self.dot_threshold)

@@ -9,9 +9,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from luthier.errors import MergeError
 from luthier.merging.methods import Each, Merge, Part
-from luthier.merging.methods._combine import moved
+from luthier.merging.methods._combine import moved, total_of
 
 
 class TaskArithmetic(Merge):
@@ -29,8 +28,7 @@ class TaskArithmetic(Merge):
     def merge(self, part: Part, measured: Any) -> Float[Tensor, "rows width"]:
         """One sum from the base on."""
         weights = self.for_models("weight", len(part.models))
-        total = sum(weights) if self.normalize else 1.0
-        if total == 0:
-            raise MergeError("task-arithmetic: the weights sum to 0, so there is no mean; say normalize: false")
+        instead = "say normalize: false for their sum"
+        total = total_of(weights, kind="task-arithmetic", instead=instead) if self.normalize else 1.0
         assert part.base is not None
         return moved(part.base, part.models, [self.scale * weight / total for weight in weights])

@@ -8,7 +8,7 @@ an element that is undecided the sign which most elements have; mergekit and PEF
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -48,6 +48,10 @@ class Ties(Elected):
     """The sign of an element at which the changes cancel out: that of most elements of the model, or plus."""
     rescale: Literal["none", "l1"] = "none"
     """Scale what is left of a tensor so that its sum of magnitudes is what it was (l1), or leave it (none)."""
+
+    def same_everywhere(self) -> tuple[Any, ...]:
+        """Where a model is trimmed as a whole, its density too."""
+        return self.trim, self.undecided, *((self.density, self.sign) if self.trim == "model" else ())
 
     def survey(self, model: Iterable[Tensors]) -> _Surveyed:
         """The models' levels by two passes, the majority by one more."""

@@ -8,9 +8,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from luthier.errors import MergeError
 from luthier.merging.methods import Each, Merge, Part
-from luthier.merging.methods._combine import moved
+from luthier.merging.methods._combine import moved, total_of
 
 
 class WiseFt(Merge):
@@ -26,7 +25,6 @@ class WiseFt(Merge):
     def merge(self, part: Part, measured: Any) -> Float[Tensor, "rows width"]:
         """One sum from the base on."""
         weights = self.for_models("weight", len(part.models))
-        if sum(weights) == 0:
-            raise MergeError("wise-ft: the weights sum to 0, so there is no mean of the models; take other weights")
+        total = total_of(weights, kind="wise-ft", instead="take other weights")
         assert part.base is not None
-        return moved(part.base, part.models, [self.alpha * weight / sum(weights) for weight in weights])
+        return moved(part.base, part.models, [self.alpha * weight / total for weight in weights])

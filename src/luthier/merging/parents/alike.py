@@ -1,6 +1,6 @@
 """Makes models of one architecture read alike: the same names, the same ties, the same words in the same rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 
 from luthier.errors import MergeError
@@ -18,6 +18,8 @@ from luthier.merging.vocabularies.words import num_rows, vocabulary_axes
 class Alike:
     """The models of a merge, ready to be read side by side."""
 
+    known: frozenset[str]
+    """Names of the reference's tensors, those apart that are ties."""
     checkpoints: Mapping[str, Checkpoint]
     """By the model's name as typed."""
     ties: Ties
@@ -25,6 +27,8 @@ class Alike:
     """None where the models know no words."""
     left_out: Mapping[str, tuple[str, ...]]
     """By the model's name, its tensors that the reference has not."""
+    kept: frozenset[str] = frozenset()
+    """Tensors of the reference that no other model has, as its head."""
 
 
 def alike(recipe: MergeRecipe, models: Mapping[str, Opened], reference: Opened, *, whole: bool) -> Alike:
@@ -35,11 +39,13 @@ def alike(recipe: MergeRecipe, models: Mapping[str, Opened], reference: Opened, 
     renamed, left_out = dict[str, Checkpoint](), dict[str, tuple[str, ...]]()
     for name, opened in models.items():
         renamed[name], left_out[name] = _renamed(opened, reference.checkpoint) if whole else (opened.checkpoint, ())
+    _require_plain(renamed, reference)
     tied = ties(list(renamed.values()))
     made = {name: _aliased(each, tied) for name, each in renamed.items()}
     wanted = made[reference.name].specs.keys() - tied.dropped
+    kept = _of_the_reference_alone(wanted, made, reference) if whole else frozenset()
     for name, checkpoint in made.items() if whole else ():
-        _require(name, wanted - checkpoint.specs.keys(), reference.name)
+        _require(name, wanted - kept - checkpoint.specs.keys(), reference.name)
     vocabulary = _vocabulary(recipe, models, made, reference)
     if vocabulary is not None and vocabulary.changes_any:
         others = {each.label: each for each in made.values()}
@@ -53,7 +59,29 @@ def alike(recipe: MergeRecipe, models: Mapping[str, Opened], reference: Opened, 
             )
             for name, each in made.items()
         }
-    return Alike(made, tied, vocabulary, left_out)
+    return Alike(frozenset(wanted), made, tied, vocabulary, left_out, kept)
+
+
+def _require_plain(made: Mapping[str, Checkpoint], reference: Opened) -> None:
+    """Raise MergeError where weights are numbers of a quantisation, which have no mean."""
+    for name, checkpoint in made.items():
+        if "quantization_config" in checkpoint.config:
+            raise MergeError(
+                f"{name}: its weights are quantised, which cannot be merged; dequantise it, or take its original"
+            )
+        for tensor, spec in checkpoint.specs.items():
+            like = made[reference.name].specs.get(tensor, spec)
+            if like.dtype.is_floating_point != spec.dtype.is_floating_point:
+                raise MergeError(
+                    f"{name}: {tensor} holds {spec.dtype}, in {reference.name} {like.dtype}; is it quantised?"
+                )
+
+
+def _of_the_reference_alone(wanted: Set[str], made: Mapping[str, Checkpoint], reference: Opened) -> frozenset[str]:
+    """What lies outside of blocks and no other model has: a head that the others replaced by their own."""
+    others = [checkpoint for name, checkpoint in made.items() if name != reference.name]
+    outside = [name for name in wanted if others and not any(word.isdigit() for word in name.split("."))]
+    return frozenset(name for name in outside if all(name not in each.specs for each in others))
 
 
 def _renamed(opened: Opened, reference: Checkpoint) -> tuple[Checkpoint, tuple[str, ...]]:

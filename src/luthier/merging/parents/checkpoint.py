@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class States(Checkpoint):
         return self._config
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        tensor = self.tensors[name].detach()
+        tensor = self.tensors[name].detach().cpu()
         return tensor if tensor.dim() < 2 else tensor[start:stop]
 
 
@@ -105,6 +106,7 @@ class Folder(Checkpoint):
                     raise MergeError(f"{label}: {name} is in {self._places[name].path.name} and in {file.name}")
                 self._places[name] = place
         self._open: dict[Path, int] = {}
+        self._lock = Lock()
 
     @cached_property
     def specs(self) -> Mapping[str, Spec]:
@@ -139,9 +141,10 @@ class Folder(Checkpoint):
         if not into.numel():
             return
         buffer = memoryview(into.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
-        descriptor = self._open.get(place.path)
-        if descriptor is None:
-            descriptor = self._open.setdefault(place.path, os.open(place.path, os.O_RDONLY))
+        with self._lock:
+            if place.path not in self._open:
+                self._open[place.path] = os.open(place.path, os.O_RDONLY)
+            descriptor = self._open[place.path]
         while buffer:
             num = os.preadv(descriptor, [buffer], offset)
             if not num:

@@ -83,15 +83,26 @@ def labels_of(names: Iterable[str]) -> Iterator[str]:
 
 
 def _open(name: str, label: str) -> Opened:
-    model, *adapters = name.split("+")
+    model, *adapters = [name] if Path(name).is_dir() else name.split("+")
     path, folders = _folder_of(model), tuple(_place(adapter) for adapter in adapters)
-    checkpoint: Checkpoint = Folder(path, label)
+    checkpoint: Checkpoint = _modern(Folder(path, label))
     for folder in folders:
         from luthier.merging.adapters.adapted import Adapted
 
         checkpoint = Adapted(checkpoint, folder)
     checkpoint.label = label
     return Opened(name, path, checkpoint, folders)
+
+
+def _modern(folder: Folder) -> Checkpoint:
+    """Under the names of today: a norm's gamma and beta are its weight and bias."""
+    words = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+    names = {name: name for name in folder.specs}
+    for old, new in words.items():
+        names = {
+            f"{name.removesuffix(old)}{new}" if name.endswith(old) else name: theirs for name, theirs in names.items()
+        }
+    return folder if all(name == theirs for name, theirs in names.items()) else Renamed(folder, names)
 
 
 def _folder_of(name: str) -> Path:
@@ -118,8 +129,15 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack"]))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                ignore_patterns=["*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack"],
+            )
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise MergeError(f"{name}: is no folder here, and could not be fetched from the hub: {first}") from None

@@ -109,6 +109,12 @@ class MergeRecipe:
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
+    def statistics(self) -> tuple[str, ...]:
+        """Folders of what was gathered from data, each once."""
+        parents = [parent.statistics for each in self.slices for parent in each.parents]
+        return tuple(dict.fromkeys(name for name in parents if name is not None))
+
+    @property
     def levels(self) -> tuple[Settings, ...]:
         """Every place's settings, the whole merge's first."""
         parents = [parent.settings for each in self.slices for parent in each.parents]

@@ -15,12 +15,12 @@ Over = Literal["mean", "minimum"]
 def relative(metric: Metric, score: float, own: float) -> float:
     """1 where a merge is as good as the run itself, more where it is better.
 
-    The ratio of scores, of losses upside down; where they have no ratio, 1 and the difference.
+    The ratio of scores; of losses 1 and the share that it saves; where the run's own is 0, 1 and the difference.
     """
     if math.isnan(score):
         return -math.inf
-    if own > 0 and (score > 0 or metric.higher_is_better):
-        return score / own if metric.higher_is_better else own / score
+    if own > 0:
+        return score / own if metric.higher_is_better else 1 + (own - score) / own
     return 1 + (score - own if metric.higher_is_better else own - score)
 
 

@@ -61,11 +61,12 @@ def told(found: Verdict | None, *, is_uniform: bool, gained: float) -> list[str]
     """What follows, in words; `gained` is what the search found on the rows that it chose by."""
     if is_uniform:
         return ["The search bought nothing: no settings did better than equal weights on the rows that it chose by."]
-    chose = f"As a share of the runs' own scores, the search gained {number(gained)} on the rows that it chose by"
+    chose = f"In what it searched for, 1 being the runs' own scores, it gained {number(gained)} on the rows it chose by"
     if found is None:
         return [f"{chose}. There are no test rows, so whether that is luck is not known: give data.test."]
     rows = sum(found.num_rows.values())
-    beside = f"on {rows:,} test rows, which chose nothing, {number(found.gain.value)} {interval(found.gain)}"
+    gain = f"{number(found.gain.value)} {interval(found.gain)}"
+    beside = f"in the tasks' mean on {rows:,} test rows, which chose nothing, {gain}"
     if found.is_real:
         return [f"{chose}; {beside}. It is better than equal weights, beyond the draw of rows."]
     if found.gain.high < 0:

@@ -49,7 +49,8 @@ class Remapped(Checkpoint):
             for label, (rows, _) in self.vocabulary.donations.items():
                 if len(rows) and name in self.others[label].specs:
                     dtype = torch.promote_types(dtype, self.others[label].specs[name].dtype)
-            found[name] = Spec(tuple(shape), dtype)
+            stored = found[name].narrow or found[name].dtype
+            found[name] = Spec(tuple(shape), dtype, None if stored == dtype else stored)
         return found
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
