@@ -80,3 +80,8 @@ def test_a_path_is_made_public_by_its_last_part_only(tmp_path: Path) -> None:
     assert public_name(str(tmp_path / "secret" / "train.csv")) == "train.csv"
     assert public_name("package:some_corpus/data") == "package:some_corpus/data"
     assert public_name("org/name") == "org/name"
+
+
+@pytest.mark.parametrize("name", ["org/model-0.5B", "org/model-v0.1"])
+def test_a_hub_id_may_hold_a_version(name: str) -> None:
+    assert locate(name, where="model.name", error=DataError) is None

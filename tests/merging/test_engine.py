@@ -109,3 +109,27 @@ def test_arithmetic_is_fp32_and_the_result_rounded_once(tmp_path: Path) -> None:
         wanted = (0.3 * halves[0][name].float() + 0.6 * halves[1][name].float()) / (0.3 + 0.6)
         assert found[name].dtype == torch.bfloat16
         torch.testing.assert_close(found[name].float(), wanted.bfloat16().float(), rtol=2**-7, atol=1e-7)
+
+
+def test_a_survey_of_the_whole_model_has_one_density(tmp_path: Path) -> None:
+    kind = find("merges", "ties")
+    densities = {name: 0.1 * number for number, name in enumerate(BASE, 1)}
+    todo = [
+        Output(o.name, o.spec, o.models, o.labels, o.base, kind(density=(densities[o.name],))) for o in outputs(kind())
+    ]
+    shards = Shards(tmp_path, {each.name: each.spec for each in todo}, shard_bytes=2**30, plan="it")
+    with pytest.raises(MergeError, match=r"trim: tensor"):
+        list(run(todo, shards, memory=2**20, num_threads=1))
+    shards.close()
+
+
+def test_what_the_written_type_cannot_hold_is_told(tmp_path: Path) -> None:
+    large = [{name: tensor.abs() * 1e5 + 1e5 for name, tensor in each.items()} for each in MODELS]
+    todo = [
+        Output(o.name, Spec(o.spec.shape, torch.float16), o.models, o.labels, None, o.method)
+        for o in outputs(find("merges", "linear")(), large)
+    ]
+    shards = Shards(tmp_path, {each.name: each.spec for each in todo}, shard_bytes=2**30, plan="it")
+    with pytest.raises(MergeError, match="not finite"):
+        list(run(todo, shards, memory=2**20, num_threads=1))
+    shards.close()

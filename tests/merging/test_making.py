@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from luthier.errors import MergeError, RunError
 from luthier.merging.making import How, make
-from luthier.merging.recipes.reading import from_options
+from luthier.merging.recipes.reading import from_options, parse
 from tests.merging.models import family
 
 KILLED = """
@@ -147,3 +148,28 @@ def test_a_tensor_that_the_disk_changed_is_found(models: dict[str, Path], tmp_pa
     path.write_bytes(content)
     with pytest.raises(MergeError, match="is not on the disk as it was merged"):
         require_hashes(tmp_path / "out", hashes)
+
+
+def test_what_is_put_there_meanwhile_is_not_lost(models: dict[str, Path], tmp_path: Path) -> None:
+    merging = make(ties(models), tmp_path / "out", How())
+    next(merging), next(merging)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("all of it")
+    with pytest.raises(MergeError, match="exists"):
+        list(merging)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "all of it"
+
+
+def test_a_template_that_is_none_is_told_before_anything_is_merged(models: dict[str, Path], tmp_path: Path) -> None:
+    merging = make(replace(ties(models), chat_template="no-such"), tmp_path / "out", How())
+    assert next(merging)["event"] == "planned"
+    with pytest.raises(MergeError, match="no-such is no template"):
+        next(merging)
+    assert not list(tmp_path.iterdir())
+
+
+def test_slices_without_layers_stack_whole_models(models: dict[str, Path], tmp_path: Path) -> None:
+    text = f"merge: passthrough\nslices:\n  - models: [{models['a']}]\n  - models: [{models['b']}]\n"
+    *_, checked = make(parse(text), tmp_path / "out", How())
+    assert checked["loaded"]
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["num_hidden_layers"] == 6

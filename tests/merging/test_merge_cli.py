@@ -1,6 +1,7 @@
 """The commands of `luthier merge`, as a user types them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def test_a_plan_writes_nothing(models: dict[str, Path], capsys: pytest.CaptureFi
     [
         (["tise", "a", "b", "-o", "out"], "did you mean ties?"),
         (["linear", "a", "b"], "say where the merged model goes"),
-        (["linear", "a", "nowhere/b", "-o", "out"], "there is no nowhere/b"),
-        (["ties", "a", "b", "-o", "out"], "ties needs a base"),
+        (["linear", "a", "nowhere/b", "-o", "out"], "nowhere/b"),
+        (["ties", "a", "b", "-o", "out"], "ties needs the model that the others began as"),
         (["linear", "a", "b", "-o", "out", "--weight", "1", "--weight", "2", "--weight", "3"], "3 times for 2 models"),
         (["linear", "a", "b", "-o", "out", "--set", "scale"], "is no setting"),
         (["nowhere.yaml", "out"], "no such recipe"),
@@ -105,7 +106,8 @@ def test_an_extracted_adapter_added_to_the_base_is_the_model_again(models: dict[
     for name, tensor in weights("again").items():
         if "proj" in name:
             torch.testing.assert_close(tensor, weights(a)[name], atol=1e-5, rtol=1e-4)
-    assert luthier_merge("adapters", "concatenate", "lora", "lora", "--weight", 1, "--weight", -1, "-o", "none") == 0
+    shutil.copytree("lora", "twin")
+    assert luthier_merge("adapters", "concatenate", "lora", "twin", "--weight", 1, "--weight", -1, "-o", "none") == 0
     assert luthier_merge("passthrough", f"{base}+none", "-o", "plain") == 0
     for name, tensor in weights("plain").items():
         if "proj" in name:

@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from luthier.errors import MergeError
 from luthier.merging.parents.checkpoint import States
-from luthier.merging.parents.opened import Opened
+from luthier.merging.parents.opened import Opened, open_models
 from luthier.merging.plan import Plan, Planner
 from luthier.merging.recipes.recipe import MergeRecipe, Parent, Slice
 from luthier.merging.recipes.settings import Conditional
@@ -135,3 +137,26 @@ def test_a_base_listed_among_the_models_counts_once() -> None:
     models = opened(base=weights(0), a=weights(1))
     outputs = by_name(planned(recipe("base", "a", kind="task-arithmetic", base="base"), models))
     assert [source.checkpoint.label for source in outputs["embed.weight"].models] == ["a"]
+
+
+def test_whole_numbers_in_the_place_of_weights_are_refused() -> None:
+    models = opened(a=weights(0), b=weights(1) | {"layers.0.mlp.weight": torch.ones(4, 3, dtype=torch.int8)})
+    with pytest.raises(MergeError, match=r"layers.0.mlp.weight holds torch.int8.*quantised"):
+        planned(recipe("a", "b"), models)
+
+
+def test_a_head_that_the_base_alone_has_stays_as_it_is() -> None:
+    models = opened(base=weights(0) | {"cls.weight": torch.ones(2, 3)}, a=weights(1), b=weights(2))
+    plan = planned(recipe("a", "b", kind="ties", base="base"), models)
+    kept = by_name(plan)["cls.weight"]
+    assert kept.method is None
+    assert kept.models[0].checkpoint.read("cls.weight").equal(torch.ones(2, 3))
+    assert any("cls.weight" in note for note in plan.notes)
+
+
+def test_norms_of_old_files_are_called_as_today() -> None:
+    old = {name.replace("norm.weight", "LayerNorm.gamma"): each for name, each in weights(0).items()}
+    with TemporaryDirectory() as name:
+        save_file(old, Path(name) / "model.safetensors")
+        (found,) = open_models([name]).values()
+    assert "LayerNorm.weight" in found.checkpoint.specs

@@ -90,3 +90,13 @@ def test_numbers_of_every_type_are_aligned_to_their_size(tmp_path: Path) -> None
     shards = shards_in(tmp_path)
     assert all(place.offset % place.spec.dtype.itemsize == 0 for place in shards.places.values())
     shards.close()
+
+
+def test_other_sizes_of_files_begin_anew_and_leave_nothing_of_the_old_ones(tmp_path: Path) -> None:
+    first = shards_in(tmp_path, shard_bytes=20)
+    write(first, "b.weight")
+    first.close()
+    again = shards_in(tmp_path)
+    assert not again.hashes
+    assert sorted(path.name for path in tmp_path.iterdir()) == [JOURNAL, "model.safetensors"]
+    again.close()

@@ -94,3 +94,13 @@ def test_weights_that_are_no_floats_are_refused(tmp_path: Path) -> None:
     whole = {name: tensor.to(torch.int8) for name, tensor in base("llama").state_dict().items()}
     with pytest.raises(MergeError, match="unquantised"):
         Adapted(States(whole, "quantised"), given)
+
+
+def test_reading_changes_nothing_of_what_it_reads(tmp_path: Path) -> None:
+    given = lora("llama", tmp_path / "lora", 1)
+    model = base("llama").float()
+    states = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    adapted = Adapted(States(states, "base"), given)
+    for name in adapted.specs:
+        assert torch.equal(adapted.read(name), adapted.read(name))
+    assert all(torch.equal(states[name], tensor) for name, tensor in model.state_dict().items())

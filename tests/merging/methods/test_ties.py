@@ -163,3 +163,9 @@ def test_nothing_that_is_given_is_written_to() -> None:
     for said in ({}, {"style": "mergekit", "density": 1.0}, {"trim": "tensor", "rescale": "l1"}):
         ours("ties", models, base, **said)
     assert all(torch.equal(now, then) for now, then in zip((base, *models), before, strict=True))
+
+
+def test_weights_too_small_for_fp32_divide_nothing_by_nothing() -> None:
+    base, a, b = torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1e-24, 0.0]])
+    made = merge_states([{"w": a}, {"w": b}], Ties(density=(1.0,), weight=(1.0, 1e-46)), base={"w": base})
+    assert torch.isfinite(made["w"]).all()

@@ -123,7 +123,8 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_score_counts_against_the_runs_own() -> None:
     assert relative(Accuracy(), 0.6, 0.8) == pytest.approx(0.75)
-    assert relative(Loss(), 0.8, 0.6) == pytest.approx(0.75)
+    assert relative(Loss(), 0.8, 0.6) == pytest.approx(2 / 3)
+    assert relative(Loss(), 0.0, 0.6) == 2 > relative(Loss(), 0.01, 0.6)
     assert relative(Accuracy(), 0.0, 0.8) == 0
     assert relative(Accuracy(), 0.3, 0.0) == pytest.approx(1.3)  # no ratio: the difference
     assert relative(Accuracy(), math.nan, 0.8) == -math.inf
