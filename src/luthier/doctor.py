@@ -23,7 +23,18 @@ CORE_AS_INSTALLED = {"ruamel.yaml": "ruamel.yaml", "scikit-learn": "sklearn"}
 MISSING = "is not installed"
 NOT_FOR_USERS = ("dev", "all")
 """Extras that hold tools of this project's own, or only other extras."""
-OPTIONAL_IMPORTS = {"seqeval", "sacrebleu", "jiwer", "soundfile", "optuna", "bitsandbytes", "captum", "gguf", "ray"}
+OPTIONAL_IMPORTS = {
+    "seqeval",
+    "sacrebleu",
+    "jiwer",
+    "soundfile",
+    "optuna",
+    "bitsandbytes",
+    "captum",
+    "gguf",
+    "ray",
+    "cma",
+}
 """Optional packages that can be imported without running a model."""
 LITTLE_DISK_BYTES = 5 * 2**30
 """A base model of BERT's size with its optimiser state and three checkpoints."""

@@ -71,9 +71,8 @@ def make(recipe: MergeRecipe, output: Path, how: How) -> Iterator[Record]:
         specs = {each.name: each.spec for each in plan.outputs}
         shards = Shards(beside, specs, shard_bytes=how.shard_bytes, plan=_fingerprint(recipe, models))
         try:
-            notes = _write_rest(
-                beside, target.name, recipe, plan, models
-            )  # what fails here, fails before hours of work
+            # What fails here, fails before hours of work.
+            notes = _write_rest(beside, target.name, recipe, plan, models)
             yield {"event": "begins", "done": sum(specs[name].bytes for name in shards.hashes)}
             yield from run(list(plan.outputs), shards, memory=how.memory, num_threads=how.num_threads)
         finally:
