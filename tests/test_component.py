@@ -175,6 +175,7 @@ def test_the_public_api_is_what_it_says() -> None:
         "Run",
         "attach",
         "load",
+        "merge",
         "share",
         "train",
         "tune",
