@@ -11,6 +11,7 @@ takes is a line of its own. The floor is reading every input once and writing th
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,9 @@ def main() -> None:
         if asked.huge:
             keep(asked.name, [huge(folder)], setting={"shape": "Llama 7B, bf16, three models"})
             return
-        models = small_models(folder)
+        # In a process of their own: a command's peak begins with what its parent holds.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+            models = apart.submit(small_models, folder).result()
         rows = [each for kind in asked.kinds for each in compared(kind, models, folder, asked.rounds)]
     keep(asked.name, rows, setting={"rounds": asked.rounds, "model": "SmolLM2-135M, bf16, base and three children"})
 
@@ -172,7 +176,8 @@ def moved(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def huge(folder: Path) -> Row:
     """The memory of a TIES of three models of a 7B Llama's shape, against the 4 GiB that it must stay under."""
-    models = dict(zip(("base", "a", "b"), huge_models(folder), strict=True))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+        models = dict(zip(("base", "a", "b"), apart.submit(huge_models, folder).result(), strict=True))
     recipe = folder / "huge.yaml"
     listed = [{"model": str(models[name]), "parameters": {"weight": 0.5, "density": 0.3}} for name in ("a", "b")]
     recipe.write_text(json.dumps({"merge_method": "ties", "base_model": str(models["base"]), "models": listed}))
@@ -181,13 +186,13 @@ def huge(folder: Path) -> Row:
     return {**made, "seconds": seconds}
 
 
-def huge_models(folder: Path, num_layers: int = 32) -> Iterator[Path]:
+def huge_models(folder: Path, num_layers: int = 32) -> list[Path]:
     """Random bf16 weights of Llama 7B's shapes, a shard for each block."""
     from transformers import LlamaConfig
 
     config = LlamaConfig(num_hidden_layers=num_layers, architectures=["LlamaForCausalLM"], dtype="bfloat16")
-    for number in range(3):
-        path = folder / f"huge-{number}"
+    made = [folder / f"huge-{number}" for number in range(3)]
+    for number, path in enumerate(made):
         path.mkdir()
         config.save_pretrained(path)
         generator = torch.Generator().manual_seed(number)
@@ -200,7 +205,7 @@ def huge_models(folder: Path, num_layers: int = 32) -> Iterator[Path]:
             save_file(tensors, path / file, metadata={"format": "pt"})
             places |= dict.fromkeys(tensors, file)
         (path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-        yield path
+    return made
 
 
 def huge_shapes(config: Any) -> Iterator[dict[str, tuple[int, ...]]]:
