@@ -109,25 +109,20 @@ def _merge_states(
     models: "Sequence[States]", method: str, base: "States | None", settings: Mapping[str, Any]
 ) -> "dict[str, Tensor]":
     from pydantic import ValidationError
-    from pydantic_core import PydanticCustomError
     from torch import nn
 
-    from luthier.component import find
-    from luthier.merging.methods import Merge
+    from luthier.merging.methods import merge_of
     from luthier.merging.tensors import merge_states
 
     def states(model: "States") -> "Mapping[str, Tensor]":
         return model.state_dict() if isinstance(model, nn.Module) else model
 
     try:
-        made = find("merges", method.replace("_", "-")).model_validate(dict(settings))
-    except PydanticCustomError as error:
-        raise MergeError(f"merge: {error.message()}") from None
+        made = merge_of(method).model_validate(dict(settings))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "settings"
         raise MergeError(f"merge: {method}: {where}: {first['msg']}") from None
-    assert isinstance(made, Merge)
     return merge_states([states(each) for each in models], made, base=None if base is None else states(base))
 
 

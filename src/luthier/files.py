@@ -7,9 +7,10 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -47,6 +48,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Replace a JSON file at once."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def plain(content: Any) -> Any:
+    """With null for what is no finite number, as JSON proper has no word for it."""
+    if isinstance(content, Mapping):
+        return {str(key): plain(each) for key, each in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(each) for each in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> Written:

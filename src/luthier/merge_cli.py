@@ -1,7 +1,7 @@
 """The commands of `luthier merge`: thin, no logic. What is no command's name is a recipe's file or a method's kind."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -23,6 +23,7 @@ merge_app = typer.Typer(
     help="Make one model of several: luthier merge RECIPE.yaml OUT, or luthier merge ties --base B M1 M2 -o OUT.",
 )
 
+Groups = Literal["whole", "thirds", "roles"]
 Overwrite = Annotated[bool, typer.Option(help="Replace what is there.")]
 Base = Annotated[str | None, typer.Option(help="The model that the others began as.")]
 
@@ -78,7 +79,7 @@ def search(
     run: Annotated[list[str], typer.Option("--evaluate", help="Run whose validation rows judge; one for each task.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search.")],
     base: Base = None,
-    groups: Annotated[str, typer.Option(help="Settings for: whole, thirds (of the blocks), roles.")] = "whole",
+    groups: Annotated[Groups, typer.Option(help="Tensors with settings of their own.")] = "whole",
     candidates: Annotated[int, typer.Option(min=1, help="Merges that are tried.")] = 60,
     seconds: Annotated[float | None, typer.Option(min=1, help="None begins after so long.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Most validation rows of a task.")] = None,
@@ -90,7 +91,7 @@ def search(
     from luthier.merge_commands import search_merge
 
     asked = {"kind": kind, "groups": groups, "num_candidates": candidates, "seed": seed}
-    how = {**asked, "over": "worst" if worst else "mean", **({"seconds": seconds} if seconds else {})}
+    how = {**asked, "over": "minimum" if worst else "mean", **({"seconds": seconds} if seconds else {})}
     search_merge(models, base, run, output, how, limit=rows, resume=resume)
 
 
@@ -109,7 +110,8 @@ def adapters(
     """Make one LoRA of several; of one, a scaled or negated one."""
     from luthier.merge_commands import merge_adapters
 
-    merge_adapters(kind, folders, output, weight, rank, energy, setting or [], on_factors=factors, overwrite=overwrite)
+    asked = {"weight": weight, "rank": rank, "energy": energy, "set": setting}
+    merge_adapters(kind, folders, output, asked, on_factors=factors, overwrite=overwrite)
 
 
 @merge_app.command()

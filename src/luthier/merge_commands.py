@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from luthier import recipe_yaml
 from luthier.errors import MergeError
 
 RECIPE_ENDS = (".yaml", ".yml")
@@ -130,37 +131,29 @@ def search_merge(
     from luthier.merging.searching.search import RECIPE, Asked, search
     from luthier.merging.searching.shown import show
 
-    output.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False, soft_wrap=True)
-    bench = Bench(runs, limit=limit)
-    for record in search(Models.open(models, base=base), bench, Asked(**how), folder=output, resume=resume):
+    bench, held = Bench(runs, limit=limit), Models.open(models, base=base)
+    output.mkdir(parents=True, exist_ok=True)
+    for record in search(held, bench, Asked(**how), folder=output, resume=resume):
         show(record, console)
     console.print(f"\n[bold]recipe[/]    {output / RECIPE}\n[bold]next[/]      luthier merge {output / RECIPE} merged/")
 
 
 def merge_adapters(
-    kind: str,
-    folders: Sequence[Path],
-    output: Path,
-    weights: Sequence[float] | None,
-    rank: int | None,
-    energy: float | None,
-    settings: Sequence[str],
-    *,
-    on_factors: bool,
-    overwrite: bool,
+    kind: str, folders: Sequence[Path], output: Path, asked: Mapping[str, Any], *, on_factors: bool, overwrite: bool
 ) -> None:
-    """Several LoRAs into one."""
-    from luthier.merging.adapters._truncate import Keep
+    """Several LoRAs into one; one alone is scaled."""
     from luthier.merging.adapters.combine import Combination, combine
+    from luthier.merging.adapters.scale import scale
+    from luthier.merging.adapters.truncate import Keep
 
-    how = Combination(
-        kind,
-        weights=tuple(weights or (1.0,)),
-        on="factors" if on_factors else "product",
-        keep=Keep(rank, energy),
-        settings=_read_settings(settings),
-    )
+    weights = tuple(asked["weight"] or (1.0,))
+    if len(folders) == 1 and kind == "concatenate" and len(weights) == 1:
+        _tell(scale(folders[0], output, factor=weights[0], overwrite=overwrite))
+        return
+    on, keep = "factors" if on_factors else "product", Keep(asked["rank"], asked["energy"])
+    settings = {name: recipe_yaml.load(value, "--set") for name, value in map(_pair, asked["set"] or ())}
+    how = Combination(kind, weights=weights, on=on, keep=keep, settings=settings)  # type: ignore[arg-type]
     _tell(combine(folders, output, combination=how, overwrite=overwrite))
 
 
@@ -168,8 +161,8 @@ def extract_adapter(
     model: str, base: str, output: Path, rank: int | None, energy: float | None, whole: str, *, overwrite: bool
 ) -> None:
     """A LoRA of the difference of two models."""
-    from luthier.merging.adapters._truncate import Keep
     from luthier.merging.adapters.extract import extract
+    from luthier.merging.adapters.truncate import Keep
     from luthier.merging.parents.opened import open_models
 
     opened = open_models([model, base])
@@ -191,12 +184,6 @@ def gather_statistics(run: str, output: Path, what: Any, num_rows: int, device: 
             run, output, what, num_rows=num_rows, device=device, on_row=lambda n, of: status.update(f"row {n} of {of}")
         )
     console.print(f"[bold]gathered[/]  {what} of {num} rows: {output}")
-
-
-def _read_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    from luthier import recipe_yaml
-
-    return {name: recipe_yaml.load(value, "--set") for name, value in map(_pair, pairs)}
 
 
 def _pair(text: str) -> tuple[str, str]:

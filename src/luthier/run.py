@@ -49,7 +49,7 @@ class Run:
         """
         path = Path(folder)
         if not (path / "recipe.yaml").is_file():
-            beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            beside = [p.name for p in path.parent.glob("*") if p.name != path.name]
             raise RunError(f"{folder}: holds no run of Luthier's{did_you_mean(path.name, beside)}")
         run = cls(path)
         events = {record["event"]: record for record in run.records}

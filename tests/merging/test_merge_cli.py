@@ -118,6 +118,8 @@ def test_runs_are_searched_merged_and_judged(family: Path, capsys: pytest.Captur
     runs = [family / "topics", family / "mails"]
     judges = [word for run in runs for word in ("--evaluate", run)]
     asked = ["task-arithmetic", "--base", family / "base", *runs, *judges, "--candidates", 5, "-o", "found"]
+    assert luthier_merge("search", "tise", *asked[1:]) == 2
+    assert "did you mean ties?" in capsys.readouterr().err
     assert luthier_merge("search", *asked) == 0
     assert luthier_merge("found/merge.yaml", "out", *judges) == 0
     shown = capsys.readouterr().out
@@ -146,3 +148,15 @@ def test_state_dicts_are_merged_in_memory_and_refused_where_they_differ(models: 
     assert all(torch.allclose(merged[name], (a[name] + b[name]) / 2, atol=1e-6) for name in a)
     with pytest.raises(LuthierError, match="has no"):
         luthier.merge([a, {name: tensor for name, tensor in b.items() if "norm" not in name}])
+
+
+def test_one_adapter_is_scaled_and_what_the_folder_needs_told_is_told(
+    models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, a = models["base"], models["a"]
+    assert luthier_merge("extract", a, "--base", base, "--energy", 1, "-o", "lora") == 0
+    assert luthier_merge("adapters", "concatenate", "lora", "--weight", -1, "-o", "opposite") == 0
+    assert "times -1" in capsys.readouterr().out
+    assert luthier_merge("passthrough", f"{base}+lora+opposite", "-o", "plain") == 0
+    for name, tensor in weights("plain").items():
+        torch.testing.assert_close(tensor, weights(base)[name], atol=1e-5, rtol=1e-4)

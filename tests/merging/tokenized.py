@@ -9,9 +9,9 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from luthier.merging.parents.checkpoint import Checkpoint, Folder
+from luthier.merging.parents.checkpoint import Checkpoint, Folder, Renamed
 from luthier.merging.parents.ties import Ties, ties
-from luthier.merging.vocabularies.remapped import Aliased, Remapped
+from luthier.merging.vocabularies.remapped import Remapped
 from luthier.merging.vocabularies.vocabulary import Vocabulary, one_vocabulary
 from luthier.merging.vocabularies.words import num_rows, vocabulary_axes
 from tests.merging.models import child, llama
@@ -38,7 +38,7 @@ def opened(folders: Mapping[str, Path]) -> tuple[dict[str, Checkpoint], Ties]:
     """Every model with the names of all."""
     plain = [Folder(path, label) for label, path in folders.items()]
     found = ties(plain)
-    return {each.label: Aliased(each, found.aliases[each.label]) for each in plain}, found
+    return {each.label: Renamed.adding(each, found.aliases[each.label]) for each in plain}, found
 
 
 def vocabulary_of(folders: Mapping[str, Path], base: str, source: str | None, **how: object) -> Vocabulary:

@@ -1,6 +1,5 @@
 """A curve: for each size and each split a run of its own, in a process of its own, all judged by the same rows."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -101,15 +100,6 @@ def _concluded(folder: Path, results: Sequence[Result], refused: Mapping[str, st
         "refused": dict(refused),
         "conclusions": told,
     }
-    files.write_json(folder / RESULT, _plain(kept))
+    files.write_json(folder / RESULT, files.plain(kept))
     files.write_text(folder / PAGE, page(folder.resolve().name, found, ahead, scale, refused, told))
     return {"event": "curve", "found": found, "ahead": ahead, **kept}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON holds it, which has no NaN."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

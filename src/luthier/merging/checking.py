@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from luthier.errors import MergeError
+from luthier.merging.parents.blocks import is_numbered
 from luthier.merging.parents.checkpoint import Folder
 
 MOST_BYTES_LOADED = 8 * 2**30
@@ -23,29 +24,26 @@ def check(folder: Path, hashes: Mapping[str, str], *, name: str, known: Set[str]
     """
     checkpoint = Folder(folder, name)
     require_hashes(folder, hashes)
-    size = sum(spec.bytes for spec in checkpoint.specs.values())
-    why = None
-    if not checkpoint.config:
-        why = "there is no config.json to load it by"
-    elif not _is_known(folder):
-        why = "transformers does not know its kind of model"
-    elif size > MOST_BYTES_LOADED:
+    config = _configuration(folder) if checkpoint.config else None
+    if config is None:
+        known_to = "transformers does not know its kind of model" if checkpoint.config else "it has no config.json"
+        return {"tensors": len(hashes), "loaded": False, "why": known_to}
+    if sum(spec.bytes for spec in checkpoint.specs.values()) > MOST_BYTES_LOADED:
         _require_names(folder, checkpoint)
         why = f"it is over {MOST_BYTES_LOADED // 2**30} GiB; names and shapes are those of its configuration"
-    if why is not None:
         return {"tensors": len(hashes), "loaded": False, "why": why}
-    _run(folder, name, known)
+    _run(folder, config, name, known)
     return {"tensors": len(hashes), "loaded": True}
 
 
-def _is_known(folder: Path) -> bool:
+def _configuration(folder: Path) -> Any:
+    """None where transformers does not know its kind of model."""
     import transformers
 
     try:
-        transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, KeyError, OSError):
-        return False
-    return True
+        return None
 
 
 def require_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
@@ -74,12 +72,11 @@ def _require_names(folder: Path, checkpoint: Folder) -> None:
 
 
 @torch.no_grad()
-def _run(folder: Path, name: str, known: Set[str]) -> None:
+def _run(folder: Path, config: Any, name: str, known: Set[str]) -> None:
     import transformers
 
     from luthier.models.quiet import quiet
 
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     kind = getattr(transformers, next(iter(config.architectures or ()), ""), transformers.AutoModel)
     how = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
@@ -89,9 +86,7 @@ def _run(folder: Path, name: str, known: Set[str]) -> None:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MergeError(f"{name}: the merged model cannot be loaded: {first}") from error
     for what, problem in (("missing_keys", "lacks"), ("mismatched_keys", "has another shape of")):
-        lost = [
-            each for each in map(_name, told[what]) if each in known or any(word.isdigit() for word in each.split("."))
-        ]
+        lost = [each for each in map(_name, told[what]) if each in known or is_numbered(each)]
         if lost:
             raise MergeError(f"{name}: the merged model {problem} {min(lost)}; its models may differ")
     if model.main_input_name == "input_ids":

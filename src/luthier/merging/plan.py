@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from luthier.component import find
 from luthier.errors import MergeError
 from luthier.merging.engine import Output
-from luthier.merging.methods import Each, Merge
+from luthier.merging.methods import Each, Merge, merge_of
 from luthier.merging.parents.alike import Alike, alike
 from luthier.merging.parents.checkpoint import Checkpoint, Spec
 from luthier.merging.parents.opened import Opened, open_statistics
@@ -53,9 +52,7 @@ class Planner:
 
     def __init__(self, recipe: MergeRecipe, models: Mapping[str, Opened]) -> None:
         self.recipe, self.models = recipe, models
-        kind = find("merges", recipe.kind)
-        assert issubclass(kind, Merge)
-        self.kind: type[Merge] = kind
+        self.kind = merge_of(recipe.kind)
         self.reference = models[recipe.base or recipe.slices[0].parents[0].model]
         self.alike = alike(recipe, models, self.reference, whole=gives_all(recipe))
         self.checkpoints = self.alike.checkpoints

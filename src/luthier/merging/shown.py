@@ -1,52 +1,31 @@
 """A merge on the screen: a bar over its bytes in a terminal, plain lines elsewhere."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from luthier.merging.recipes.recipe import MergeRecipe
 from luthier.planning.amounts import written
+from luthier.report.bar import Bar, Record
 
-Record = Mapping[str, Any]
 
-
-class Screen:
+class Screen(Bar):
     """Shows the records of a merge as they come."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
-        columns = (
-            "[bold]merge",
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}"),
-        )
-        self.progress = Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
-        self.bar = self.progress.add_task("merge", total=None, now="", visible=False)
+        super().__init__("merge", DownloadColumn(), TransferSpeedColumn(), console=console)
 
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def show(self, record: Record) -> None:
-        """One record."""
-        shown = {
+    @property
+    def shows(self) -> Mapping[str, Callable[[Record], None]]:
+        return {
             "planned": self._planned,
             "begins": self._begins,
             "tensor": self._tensor,
             "merged": self._merged,
             "checked": self._checked,
-        }.get(record["event"])
-        if shown is not None:
-            shown(record)
+        }
 
     def _planned(self, record: Record) -> None:
         self.progress.update(self.bar, total=record["bytes"])
@@ -56,8 +35,7 @@ class Screen:
             f"[bold]plan[/]      {record['merged']} tensors merged{apart}; reads {written(record['read'])}, writes "
             f"{written(record['bytes'])}, holds up to {written(record['peak'])}"
         )
-        for note in record["notes"]:
-            self.console.print(f"[bold]note[/]      {escape(note)}")
+        self._notes(record)
 
     def _begins(self, record: Record) -> None:
         if record["done"]:
@@ -69,7 +47,12 @@ class Screen:
 
     def _merged(self, record: Record) -> None:
         self.progress.update(self.bar, visible=False)
+        self._notes(record)
         self.console.print(f"[bold]merged[/]    {record['folder']}")
+
+    def _notes(self, record: Record) -> None:
+        for note in record["notes"]:
+            self.console.print(f"[bold]note[/]      {escape(note)}")
 
     def _checked(self, record: Record) -> None:
         ran = "it loads and answers" if record["loaded"] else f"not loaded: {record['why']}"

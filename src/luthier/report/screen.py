@@ -1,43 +1,28 @@
 """A run on the screen: a progress bar in a terminal, plain lines elsewhere, the scores as a table at the end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
 
+from luthier.report.bar import Bar
 from luthier.run import Record, Run
 
 Scores = Mapping[str, Mapping[str, float | None]]
 
 
-class Screen:
+class Screen(Bar):
     """Shows the records of a run as they come."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
-        columns = (
-            "[bold]train",
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}"),
-        )
-        self.progress = Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
-        self.bar = self.progress.add_task("train", total=None, now="", visible=False)
+        super().__init__("train", MofNCompleteColumn(), console=console)
 
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def show(self, record: Record) -> None:
-        """One record; kinds that have nothing for the screen are passed over."""
-        shown = {
+    @property
+    def shows(self) -> Mapping[str, Callable[[Record], None]]:
+        return {
             "progress": self._progress,
             "data": self._data,
             "model": self._model,
@@ -52,9 +37,7 @@ class Screen:
             "trained": self._trained,
             "folded": self._folded,
             "self-check": self._self_check,
-        }.get(record["event"])
-        if shown is not None:
-            shown(record)
+        }
 
     def conclude(self, folder: str) -> None:
         """The scores, what was saved where, and what to do next."""

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from luthier.adapters import attach
 from luthier.errors import MergeError
-from luthier.merging.adapters._truncate import Keep
 from luthier.merging.adapters.combine import Combination, combine, combined_adapter
 from luthier.merging.adapters.lora_files import Adapter, Factors, read_lora, write_lora
+from luthier.merging.adapters.truncate import Keep
 from tests.merging.adapters.loras import FAMILIES, answers, base, lora, many, of_peft, products
 from tests.tiny import tiny
 

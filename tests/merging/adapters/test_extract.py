@@ -10,10 +10,10 @@ from transformers import PreTrainedModel
 
 from luthier.adapters import attach
 from luthier.errors import MergeError
-from luthier.merging.adapters._truncate import Keep
 from luthier.merging.adapters.adapted import Adapted
 from luthier.merging.adapters.extract import extract
 from luthier.merging.adapters.lora_files import read_lora
+from luthier.merging.adapters.truncate import Keep
 from luthier.merging.parents.checkpoint import States
 from tests.merging.adapters.loras import FAMILIES, answers, base, lora, saved, shake
 from tests.tiny import tiny

@@ -8,10 +8,11 @@ import torch
 
 from luthier.adapters import attach
 from luthier.errors import MergeError
-from luthier.merging.adapters._truncate import Keep
 from luthier.merging.adapters.adapted import Adapted
+from luthier.merging.adapters.combine import Combination, combine
 from luthier.merging.adapters.lora_files import read_lora
-from luthier.merging.adapters.scale import analogy, negate, scale
+from luthier.merging.adapters.scale import scale
+from luthier.merging.adapters.truncate import Keep
 from tests.merging.adapters.loras import FAMILIES, answers, base, lora, many, of_peft, saved
 from tests.tiny import tiny
 
@@ -45,7 +46,7 @@ def test_scaling_changes_alpha_and_no_number_of_the_factors(tmp_path: Path) -> N
 
 def test_an_adapter_and_its_opposite_leave_the_base(tmp_path: Path) -> None:
     given = lora("gpt2", tmp_path / "given", 1)
-    negate(given, tmp_path / "opposite")
+    scale(given, tmp_path / "opposite", factor=-1.0)
     plain = saved(base("gpt2"), tmp_path / "base")
     both = Adapted(Adapted(plain, given), tmp_path / "opposite")
     for name in plain.specs:
@@ -59,15 +60,17 @@ def test_times_nothing_is_the_base(tmp_path: Path) -> None:
 
 def test_a_head_is_not_scaled_and_that_is_told(tmp_path: Path) -> None:
     given = lora("bert", tmp_path / "given", 1, of=tiny("bert"), task_type="SEQ_CLS")
-    report = negate(given, tmp_path / "out")
+    report = scale(given, tmp_path / "out", factor=-1.0)
     assert torch.equal(*(read_lora(f).whole["classifier.weight"] for f in (given, tmp_path / "out")))
     assert report.notes == ("what the adapter holds whole is not scaled",)
 
 
 def test_an_analogy_is_a_and_b_without_c(tmp_path: Path) -> None:
     a, b, c = many("llama", tmp_path)
-    analogy(a, b, c, tmp_path / "out")
-    analogy(a, b, c, tmp_path / "low", keep=Keep(rank=12))  # all that three of rank 4 have
+    weights = (1.0, 1.0, -1.0)
+    combine([a, b, c], tmp_path / "out", combination=Combination(weights=weights))
+    keep = Keep(rank=12)  # all that three of rank 4 have
+    combine([a, b, c], tmp_path / "low", combination=Combination("svd", weights=weights, keep=keep))
     parts = [read_lora(folder).layers for folder in (a, b, c)]
     for folder in ("out", "low"):
         for name, factors in read_lora(tmp_path / folder).layers.items():
@@ -80,8 +83,8 @@ def test_no_number_and_a_folder_that_is_there_are_refused(tmp_path: Path) -> Non
     with pytest.raises(MergeError, match="finite"):
         scale(given, tmp_path / "out", factor=float("inf"))
     with pytest.raises(MergeError, match="already"):
-        negate(given, given)
+        scale(given, given, factor=-1.0)
     before = read_lora(given).layers
-    negate(given, given, overwrite=True)
+    scale(given, given, factor=-1.0, overwrite=True)
     for name, factors in read_lora(given).layers.items():
         assert torch.equal(factors.rows(), -before[name].rows())

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from luthier.errors import MergeError
-from luthier.merging.adapters import _truncate
-from luthier.merging.adapters._truncate import Keep, of_factors, of_matrix
+from luthier.merging.adapters import truncate
+from luthier.merging.adapters.truncate import Keep, of_factors, of_matrix
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -35,7 +35,7 @@ def test_a_product_is_cut_as_the_matrix_is(ranks: int) -> None:
 def test_random_directions_keep_what_the_largest_singular_values_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = falling(300, 400)
     exact = of_matrix(matrix, keep=Keep(rank=16))
-    monkeypatch.setattr(_truncate, "EXACT_SIDE", 100)
+    monkeypatch.setattr(truncate, "EXACT_SIDE", 100)
     monkeypatch.setattr(torch.linalg, "svd", sides(torch.linalg.svd, at_most=32))  # never the whole matrix
     found = of_matrix(matrix, keep=Keep(rank=16))
     assert len(found.A) == 16
@@ -57,8 +57,8 @@ def sides(svd: object, at_most: int) -> object:
 def test_a_share_of_a_large_matrix_takes_the_rank_that_it_needs(energy: float, monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = falling(300, 400)
     exact = of_matrix(matrix, keep=Keep(energy=energy))
-    monkeypatch.setattr(_truncate, "EXACT_SIDE", 100)
-    monkeypatch.setattr(_truncate, "FIRST_RANK", 2)
+    monkeypatch.setattr(truncate, "EXACT_SIDE", 100)
+    monkeypatch.setattr(truncate, "FIRST_RANK", 2)
     found = of_matrix(matrix, keep=Keep(energy=energy))
     assert abs(len(found.A) - len(exact.A)) <= 1
     assert found.kept >= energy * found.total * (1 - 1e-6)

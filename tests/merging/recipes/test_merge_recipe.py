@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from luthier.errors import MergeError, RecipeError
 from luthier.merging.recipes.reading import from_options, parse, read
 from luthier.merging.recipes.recipe import MergeRecipe, Parent, Slice, TokenizerChoice, as_yaml
-from luthier.merging.recipes.settings import Conditional, Setting, before, selectors, value_of
+from luthier.merging.recipes.settings import Conditional, Setting, before, value_of
 
 
 def value(setting: Setting, tensor: str = "layers.0.mlp.weight", at: float = 0.0) -> Any:
@@ -51,7 +51,6 @@ def test_under_selectors_the_last_that_fits_counts() -> None:
     assert value(weight, "layers.0.mlp.weight") == 0.9
     assert value(weight, "layers.1.mlp.weight") == 0.6
     assert value(weight, "layers.1.attn.weight") == 0.1
-    assert selectors([weight]) == ("blocks.0", "feed-forward")
 
 
 def test_an_expression_needs_no_model() -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from luthier.errors import MergeError
-from luthier.merging.parents.checkpoint import States
+from luthier.merging.parents.checkpoint import Renamed, States
 from luthier.merging.recipes.recipe import TokenSource
-from luthier.merging.vocabularies.remapped import Aliased, Remapped
+from luthier.merging.vocabularies.remapped import Remapped
 from luthier.merging.vocabularies.stand_ins import standing_in
 from luthier.merging.vocabularies.vocabulary import Vocabulary
 from tests.merging.tokenized import loaded_tokenizer, mean_into, model_of, opened, remapped, vocabulary_of
@@ -192,7 +192,7 @@ def test_a_donor_without_the_tensor_is_named() -> None:
 
 def test_an_alias_reads_the_tensor_it_is_given_for() -> None:
     states = States({"wte.weight": torch.arange(6.0).reshape(3, 2)}, "a", {"model_type": "gpt2"})
-    checkpoint = Aliased(states, {"lm_head.weight": "wte.weight"})
+    checkpoint = Renamed.adding(states, {"lm_head.weight": "wte.weight"})
     assert checkpoint.specs["lm_head.weight"] == states.specs["wte.weight"]
     assert torch.equal(checkpoint.read("lm_head.weight", 1, 2), states.read("wte.weight", 1, 2))
     assert checkpoint.config == {"model_type": "gpt2"}

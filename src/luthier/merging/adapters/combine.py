@@ -21,9 +21,9 @@ from luthier.errors import MergeError
 from luthier.merging.adapters import _together
 from luthier.merging.adapters._magnitude_prune import MagnitudePrune
 from luthier.merging.adapters._products import Products, Zeros
-from luthier.merging.adapters._truncate import Keep, of_factors, of_matrix
 from luthier.merging.adapters.lora_files import Adapter, Factors, require_free, write_lora
 from luthier.merging.adapters.reports import Layer, Report
+from luthier.merging.adapters.truncate import Keep, of_factors, of_matrix
 from luthier.merging.methods import Merge
 from luthier.merging.parents.checkpoint import Checkpoint, States
 from luthier.merging.tensors import Source, Streamed, merged

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from luthier.errors import MergeError
 from luthier.merging.adapters._pair import Pair
-from luthier.merging.adapters._truncate import Keep, Truncated, of_matrix
 from luthier.merging.adapters._whole import Whole, settings_of, whole_modules
 from luthier.merging.adapters.lora_files import Adapter, Factors, require_free, write_lora
 from luthier.merging.adapters.reports import Layer, Report
+from luthier.merging.adapters.truncate import Keep, Truncated, of_matrix
 from luthier.merging.parents.checkpoint import Checkpoint
 
 USUAL = Keep(rank=16)

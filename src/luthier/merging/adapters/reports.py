@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from luthier.merging.adapters._truncate import Truncated
+from luthier.merging.adapters.truncate import Truncated
 
 
 @dataclass(frozen=True)

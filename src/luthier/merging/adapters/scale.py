@@ -1,14 +1,9 @@
-"""Arithmetic of what adapters learnt: more of it, less, or its opposite; and a + b - c.
-
-Task vectors: Ilharco et al. 2023, https://arxiv.org/abs/2212.04089.
-"""
+"""More of what an adapter learnt, less, or its opposite. Task vectors: Ilharco et al. 2022, https://arxiv.org/abs/2212.04089."""
 
 import math
 from pathlib import Path
 
 from luthier.errors import MergeError
-from luthier.merging.adapters._truncate import Keep
-from luthier.merging.adapters.combine import Combination, combine
 from luthier.merging.adapters.lora_files import Adapter, read_lora, require_free, write_lora
 from luthier.merging.adapters.reports import Layer, Report
 
@@ -27,15 +22,3 @@ def scale(folder: Path, into: Path, *, factor: float, overwrite: bool = False) -
     notes = ("what the adapter holds whole is not scaled",) if given.whole and factor != 1 else ()
     shown = tuple(Layer(name, factors.rank, 1.0, 1.0) for name, factors in layers.items())
     return Report(into, f"times {factor:g}", shown, is_cut=False, num_whole=len(given.whole), notes=notes)
-
-
-def negate(folder: Path, into: Path, *, overwrite: bool = False) -> Report:
-    """Write the opposite of an adapter: forgetting on purpose."""
-    return scale(folder, into, factor=-1.0, overwrite=overwrite)
-
-
-def analogy(a: Path, b: Path, c: Path, into: Path, *, keep: Keep | None = None, overwrite: bool = False) -> Report:
-    """Write a + b - c, exact, or cut back where `keep` says to what."""
-    kind = "concatenate" if keep is None else "svd"
-    how = Combination(kind, weights=(1.0, 1.0, -1.0), keep=keep or Keep())
-    return combine((a, b, c), into, combination=how, overwrite=overwrite)

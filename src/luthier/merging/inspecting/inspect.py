@@ -58,7 +58,8 @@ def _shared(
         sources = [Source(model, own[name]) for model, own in zip(models, called, strict=True) if name in own]
         is_same = len(sources) == len(models) and all(source.spec.shape == spec.shape for source in sources)
         if is_same and spec.dtype.is_floating_point and spec.num_elements:
-            tensors.append(Streamed(name, tuple(sources), labels, Source(base, name), part_elements=part_elements))
+            start = Source(base, name)
+            tensors.append(Streamed(name, tuple(sources), labels, start, part_elements=part_elements, keeps=False))
         elif spec.dtype.is_floating_point and spec.num_elements:
             left_out.append(name)
     return tensors, tuple(left_out)

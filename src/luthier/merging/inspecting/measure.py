@@ -8,7 +8,7 @@ would be kept of it. TIES, Yadav et al. 2023, https://arxiv.org/abs/2306.01708, 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -56,14 +56,9 @@ def measure(tensors: Sequence[Streamed], *, density: float) -> list[Sums]:
     """Each tensor's sums, where of each model's whole task vector a share `density` is kept."""
     num_models = len(tensors[0].models)
     bins = torch.zeros(num_models, NUM_BINS, dtype=torch.int64)
-    products = [_products(_anew(each), bins) for each in tensors]
+    products = [_products(each, bins) for each in tensors]
     thresholds = [_threshold(of_one.numpy(), density) for of_one in bins]
-    return [sums + _signs(_anew(each), thresholds) for sums, each in zip(products, tensors, strict=True)]
-
-
-def _anew(tensors: Streamed) -> Streamed:
-    """To be read again: what keeps a part keeps it for as long as it lives, and these are all of a model."""
-    return replace(tensors, _kept=[])
+    return [sums + _signs(each, thresholds) for sums, each in zip(products, tensors, strict=True)]
 
 
 def _products(tensors: Streamed, bins: Int[Tensor, "models bins"]) -> Sums:

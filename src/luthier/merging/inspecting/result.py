@@ -1,12 +1,12 @@
 """What was seen of models that are to be merged: a line of figures for each block and role, and for their sums."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from luthier import files
 from luthier.merging.inspecting.measure import Sums
 
 EVERY = "all"
@@ -87,17 +87,9 @@ class Inspection:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON has it, which knows no NaN."""
-        content: dict[str, Any] = _plain(asdict(self))
+        content: dict[str, Any] = files.plain(asdict(self))
         return content
 
 
 def _over(value: float, by: float) -> float | None:
     return None if by == 0 else float(value / by)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

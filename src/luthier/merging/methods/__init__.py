@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from luthier.component import Component
+from luthier.component import Component, find
 from luthier.errors import MergeError
 
 if TYPE_CHECKING:
@@ -150,3 +150,13 @@ class Merge(Component, ABC):
         if len(said) not in (1, num):
             raise MergeError(f"{self.kind()}: {setting} has {len(said)} numbers for {num} models")
         return said * num if len(said) == 1 else said
+
+
+def merge_of(kind: str) -> type[Merge]:
+    """The merge of a kind, with hyphens or mergekit's underscores. Raises MergeError where there is none."""
+    try:
+        found = find("merges", kind.replace("_", "-"))
+    except PydanticCustomError as error:
+        raise MergeError(f"merge: {error.message()}") from None
+    assert issubclass(found, Merge)
+    return found

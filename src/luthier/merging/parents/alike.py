@@ -4,12 +4,13 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 
 from luthier.errors import MergeError
-from luthier.merging.parents.checkpoint import Checkpoint
+from luthier.merging.parents.blocks import is_numbered
+from luthier.merging.parents.checkpoint import Checkpoint, Renamed
 from luthier.merging.parents.names import aligned
-from luthier.merging.parents.opened import Opened, Renamed
+from luthier.merging.parents.opened import Opened
 from luthier.merging.parents.ties import Ties, ties
 from luthier.merging.recipes.recipe import MergeRecipe, TokenSource
-from luthier.merging.vocabularies.remapped import Aliased, Remapped
+from luthier.merging.vocabularies.remapped import Remapped
 from luthier.merging.vocabularies.vocabulary import Vocabulary, one_vocabulary
 from luthier.merging.vocabularies.words import num_rows, vocabulary_axes
 
@@ -80,7 +81,7 @@ def _require_plain(made: Mapping[str, Checkpoint], reference: Opened) -> None:
 def _of_the_reference_alone(wanted: Set[str], made: Mapping[str, Checkpoint], reference: Opened) -> frozenset[str]:
     """What lies outside of blocks and no other model has: a head that the others replaced by their own."""
     others = [checkpoint for name, checkpoint in made.items() if name != reference.name]
-    outside = [name for name in wanted if others and not any(word.isdigit() for word in name.split("."))]
+    outside = [name for name in wanted if others and not is_numbered(name)]
     return frozenset(name for name in outside if all(name not in each.specs for each in others))
 
 
@@ -96,7 +97,7 @@ def _renamed(opened: Opened, reference: Checkpoint) -> tuple[Checkpoint, tuple[s
 
 def _aliased(checkpoint: Checkpoint, tied: Ties) -> Checkpoint:
     names = tied.aliases.get(checkpoint.label)
-    return Aliased(checkpoint, names) if names else checkpoint
+    return Renamed.adding(checkpoint, names) if names else checkpoint
 
 
 def _require(model: str, lost: set[str], reference: str) -> None:

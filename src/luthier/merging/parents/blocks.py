@@ -17,6 +17,11 @@ COUNTS = (
 _NUMBERED = re.compile(r"^(.*?\.)?(\d+)\.(.+)$")
 
 
+def is_numbered(name: str) -> bool:
+    """Whether a tensor lies in a list of modules, such as one of blocks."""
+    return any(word.isdigit() for word in name.split("."))
+
+
 @dataclass(frozen=True)
 class Blocks:
     """The lists of blocks of a model: what their names begin with, and how many they are."""
@@ -50,8 +55,3 @@ class Blocks:
         match = _NUMBERED.match(name)
         assert match is not None, "only of what lies in a block"
         return f"{match[1] or ''}{number}.{match[3]}"
-
-    def before(self, name: str, order: list[str]) -> bool:
-        """Whether a tensor outside of blocks comes before them, as an embedding does, by the order of all names."""
-        firsts = [order.index(each) for each in order if self.place(each)]
-        return not firsts or order.index(name) < firsts[0]

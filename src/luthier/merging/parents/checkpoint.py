@@ -9,7 +9,7 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -83,6 +83,29 @@ class States(Checkpoint):
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         tensor = self.tensors[name].detach().cpu()
         return tensor if tensor.dim() < 2 else tensor[start:stop]
+
+
+class Renamed(Checkpoint):
+    """A checkpoint under other names, each of which reads the tensor that it is given for."""
+
+    def __init__(self, inner: Checkpoint, names: Mapping[str, str]) -> None:
+        self.inner, self.names, self.label = inner, dict(names), inner.label
+
+    @classmethod
+    def adding(cls, inner: Checkpoint, names: Mapping[str, str]) -> Self:
+        """Under its own names, and more."""
+        return cls(inner, {**{name: name for name in inner.specs}, **names})
+
+    @cached_property
+    def specs(self) -> Mapping[str, Spec]:
+        return {name: self.inner.specs[theirs] for name, theirs in self.names.items()}
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.inner.config
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        return self.inner.read(self.names[name], start, stop)
 
 
 @dataclass(frozen=True)

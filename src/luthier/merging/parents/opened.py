@@ -1,15 +1,12 @@
 """Opens the models that a recipe names: folders, packages, hub ids, `model+adapter`, finished runs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from luthier.data.places import locate
 from luthier.errors import MergeError
-from luthier.merging.parents.checkpoint import INDEX, SINGLE, Checkpoint, Folder, Spec
+from luthier.merging.parents.checkpoint import INDEX, SINGLE, Checkpoint, Folder, Renamed
 from luthier.merging.parents.names import aligned
 
 
@@ -31,24 +28,6 @@ class Opened:
         return (self.path, *self.adapters)
 
 
-class Renamed(Checkpoint):
-    """A checkpoint under other names: those on the left are read from those on the right."""
-
-    def __init__(self, inner: Checkpoint, names: Mapping[str, str]) -> None:
-        self.inner, self.names, self.label = inner, names, inner.label
-
-    @property
-    def specs(self) -> Mapping[str, Spec]:
-        return {name: self.inner.specs[theirs] for name, theirs in self.names.items()}
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        return self.inner.config
-
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        return self.inner.read(self.names[name], start, stop)
-
-
 def open_models(names: Iterable[str]) -> dict[str, Opened]:
     """Every model once, by its name as typed.
 
@@ -64,7 +43,9 @@ def open_statistics(name: str, reference: Checkpoint) -> Checkpoint:
 
     Raises MergeError where there is no such folder, or it is of another architecture.
     """
-    folder = Folder(_place(name), name)
+    if not Path(name).is_dir():
+        raise MergeError(f"{name}: no such folder of statistics; luthier merge statistics RUN -o {name} makes one")
+    folder = Folder(Path(name), name)
     names = aligned(folder.specs, reference.specs)
     if not names:
         raise MergeError(

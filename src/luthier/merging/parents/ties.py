@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from luthier.merging.parents.blocks import is_numbered
 from luthier.merging.parents.checkpoint import Checkpoint
 
 HEADS = (
@@ -36,7 +37,7 @@ class Ties:
     """How several models' files are made alike."""
 
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By label, names that a model's file lacks, and the names of the tensors that they are there; see `Aliased`."""
+    """By label, names that a model's file lacks, and the names of the tensors that they are there; see `Renamed`."""
     dropped: frozenset[str] = frozenset()
     """Names that are not written, as they are tied in every model."""
     tied: bool | None = None
@@ -88,17 +89,13 @@ def _source(name: str, have: Sequence[str]) -> str | None:
     if name.endswith(COPIES):
         shared = name.removesuffix(next(each for each in COPIES if name.endswith(each))) + "shared.weight"
         return shared if shared in have else None
-    if any(name == head or name.endswith(f".{head}") for head in HEADS) and not _in_a_block(name):
+    if any(name == head or name.endswith(f".{head}") for head in HEADS) and not is_numbered(name):
         for ending in EMBEDDINGS:
-            found = [each for each in have if f".{each}".endswith(f".{ending}") and not _in_a_block(each)]
+            found = [each for each in have if f".{each}".endswith(f".{ending}") and not is_numbered(each)]
             if found:
                 near = [each for each in found if "decoder." in each] or found
                 return near[0]
     return None
-
-
-def _in_a_block(name: str) -> bool:
-    return any(word.isdigit() for word in name.split("."))
 
 
 def _fits(checkpoint: Checkpoint, name: str, source: str | None) -> bool:

@@ -16,7 +16,7 @@ from luthier.merging.recipes.slices import Checks
 
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 """A user, a password or a token in an address."""
-LINE = "luthier merge"
+LINE = "merge"
 """What messages call the command line."""
 
 

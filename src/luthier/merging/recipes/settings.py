@@ -6,7 +6,7 @@ which the last one that fits counts, is read into the same order.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 Plain = float | int | bool | str
@@ -63,19 +63,6 @@ def before(setting: Setting, other: Setting | None) -> Setting:
     if other is None or any(part.selector in (None, "all") for part in first):
         return setting
     return (*first, *conditions(other))
-
-
-def plains(setting: Setting) -> Iterator[Plain]:
-    """Every value that is written in a setting; what lies between two of them is not."""
-    for part in conditions(setting):
-        yield from part.value if isinstance(part.value, tuple) else (part.value,)
-
-
-def selectors(settings: Sequence[Setting]) -> tuple[str, ...]:
-    """Words of the house's language for tensors, which only the anatomy of a model can read."""
-    found = [part for setting in settings for part in conditions(setting) if not part.is_part_of_name]
-    words = [part.selector for part in found if part.selector not in (None, "all")]
-    return tuple(dict.fromkeys(word for word in words if word is not None and not word.startswith("re:")))
 
 
 def _along(gradient: Gradient, at: float) -> Plain:

@@ -91,7 +91,7 @@ def search(
         said = {"of": asked.num_candidates, "is_best": is_best, "is_new": is_new}
         yield {"event": "candidate", **said, **asdict(candidate)}
     found = under_way.found(tried)
-    files.write_json(folder / FOUND, _plain(asdict(found)))
+    files.write_json(folder / FOUND, files.plain(asdict(found)))
     files.write_text(folder / RECIPE, recipe_yaml.dump(dict(found.recipe)))
     yield {"event": "search", "found": found}
 
@@ -152,12 +152,3 @@ def _about(models: Models, bench: Bench, asked: Asked) -> dict[str, Any]:
     said = {key: value for key, value in asdict(asked).items() if key not in ("seconds", "num_candidates")}
     tasks = {name: len(subject.rows(bench.split)) for name, subject in bench.subjects.items()}
     return {**said, "models": list(models.states), "base": models.base_path, "split": bench.split, "rows": tasks}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON holds it, which has no NaN."""
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

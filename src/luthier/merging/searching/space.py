@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
-from luthier.component import find
 from luthier.errors import MergeError
-from luthier.merging.methods import Each, Merge
+from luthier.merging.methods import Each, Merge, merge_of
 from luthier.merging.searching.groups import ALL
 
 Point = tuple[float, ...]
@@ -74,7 +73,7 @@ class Space:
 
         Raises MergeError where it has none.
         """
-        merge = cast(type[Merge], find("merges", kind))
+        merge = merge_of(kind)
         selectors = sorted(set(groups.values()), key=lambda each: (each != ALL, each))  # the last that fits counts
         found = list[Dimension]()
         for setting, (low, high) in ranges.items():
@@ -93,7 +92,7 @@ class Space:
 
     @cached_property
     def merge(self) -> type[Merge]:
-        return cast(type[Merge], find("merges", self.kind))
+        return merge_of(self.kind)
 
     def values(self, point: Point) -> dict[Dimension, float]:
         """Of each dimension."""

@@ -1,4 +1,4 @@
-"""A checkpoint in another vocabulary, row by row as it is asked for; and one that has a tensor under a second name."""
+"""A checkpoint in another vocabulary, row by row as it is asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
@@ -137,25 +137,6 @@ class Remapped(Checkpoint):
             if is_matrix:
                 self._means[name] = mean
             return mean
-
-
-class Aliased(Checkpoint):
-    """A checkpoint with more names: each reads the tensor that it is given for."""
-
-    def __init__(self, checkpoint: Checkpoint, names: Mapping[str, str]) -> None:
-        self.inner, self.label, self.names = checkpoint, checkpoint.label, dict(names)
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        return self.inner.config
-
-    @cached_property
-    def specs(self) -> Mapping[str, Spec]:
-        known = self.inner.specs
-        return {**known, **{name: known[source] for name, source in self.names.items()}}
-
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        return self.inner.read(self.names.get(name, name), start, stop)
 
 
 def _gathered(numbers: Int64[Tensor, "num"], read: Callable[[int, int], Tensor], row_bytes: int) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from luthier.merging.parents.blocks import is_numbered
 from luthier.merging.parents.checkpoint import Spec
 
 INPUTS = (
@@ -44,7 +45,7 @@ def embedding(specs: Mapping[str, Spec], config: Mapping[str, Any]) -> str | Non
         for name, spec in specs.items()
         if _module(name) in INPUTS and name.endswith(".weight") and len(spec.shape) == 2
     ]
-    found = [name for name in found if not _in_a_block(name)]
+    found = [name for name in found if not is_numbered(name)]
     known = [name for name in found if specs[name].shape[0] in counts]
     telling = [name for name in found if _module(name) in INPUTS[:6]]
     return next(iter(known or sorted(telling, key=lambda name: -specs[name].shape[0])), None)
@@ -57,7 +58,7 @@ def vocabulary_axes(specs: Mapping[str, Spec], config: Mapping[str, Any]) -> dic
         return {}
     found = dict[str, int]()
     for name, spec in specs.items():
-        if _in_a_block(name) and _module(name) not in IN_A_BLOCK:
+        if is_numbered(name) and _module(name) not in IN_A_BLOCK:
             continue
         if name.endswith("final_logits_bias") and spec.shape == (1, rows):
             found[name] = 1
@@ -69,10 +70,6 @@ def vocabulary_axes(specs: Mapping[str, Spec], config: Mapping[str, Any]) -> dic
 def _module(name: str) -> str:
     """What a tensor's module is called, the last word left out."""
     return name.rpartition(".")[0].rpartition(".")[2]
-
-
-def _in_a_block(name: str) -> bool:
-    return any(word.isdigit() for word in name.split("."))
 
 
 def _counts(config: Mapping[str, Any]) -> set[int]:
