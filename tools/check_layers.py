@@ -12,13 +12,23 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 TOP_TO_BOTTOM = """
-luthier __main__ cli merge_cli few_commands merge_commands commands api merging searching comparing curves several
+luthier __main__ cli merge_cli search_cli few_commands merge_commands search_commands commands api merging studying
+comparing curves several
 pipeline planning report
 doctor chatting checking suggesting groundwork probing export resume environment claim sharing run adapters
-recipe_schema recipe choosing recipe_yaml recipe_errors other_names training evaluation methods tasks models data
-component interrupt files extras errors"""
+recipe_schema recipe choosing recipe_yaml recipe_errors other_names searching trials training evaluation methods tasks
+models data component interrupt files extras errors"""
 LAYERS = TOP_TO_BOTTOM.split()
-KINDS = ("methods", "tasks", "evaluation.metrics", "training.optimizers", "training.schedules", "merging.methods")
+KINDS = (
+    "methods",
+    "tasks",
+    "evaluation.metrics",
+    "training.optimizers",
+    "training.schedules",
+    "merging.methods",
+    "searching.samplers",
+    "searching.schedulers",
+)
 STARTS_FAST, SLOW = ("cli", "recipe", "recipe_yaml", "recipe_errors", "component", "errors"), ("torch", "transformers")
 
 

@@ -39,6 +39,8 @@ GROUPS = {
     "optimizers": "luthier.training.optimizers",
     "schedules": "luthier.training.schedules",
     "merges": "luthier.merging.methods",
+    "samplers": "luthier.searching.samplers",
+    "schedulers": "luthier.searching.schedulers",
 }
 """Each group's package: its files are the kinds, its `__init__` holds the contract."""
 

@@ -1,0 +1,197 @@
+"""What a setting may be: one of a list, or a number between two, by its value or by its logarithm."""
+
+import math
+from functools import cached_property
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from luthier.component import Component
+from luthier.trials.history import Value
+
+
+class Choice(Component):
+    """One of several; numbers keep their order."""
+
+    choice: Annotated[tuple[Any, ...], Field(min_length=1)]
+    """The options: plain values, or mappings such as {kind: lora}, whose own settings may be domains again."""
+
+    @model_validator(mode="after")
+    def _all_differ(self) -> Self:
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"two options are alike: {', '.join(self.labels)}")
+        return self
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The options as they are called: a component by its kind, with its number where several are of one kind."""
+        names = [_label(option) for option in self.choice]
+        return tuple(
+            f"{name}-{number}" if names.count(name) > 1 and isinstance(self.choice[number - 1], dict) else name
+            for number, name in enumerate(names, 1)
+        )
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether all options are numbers, so that neighbours are alike."""
+        return all(isinstance(option, int | float) and not isinstance(option, bool) for option in self.choice)
+
+    @property
+    def num_levels(self) -> int | None:
+        return len(self.choice)
+
+    def value(self, unit: float) -> Value:
+        """The label of the option at a place between 0 and 1."""
+        return self.labels[min(int(unit * len(self.labels)), len(self.labels) - 1)]
+
+    def unit(self, value: Value) -> float:
+        """The middle of an option's piece of the line from 0 to 1."""
+        return (self.labels.index(str(value)) + 0.5) / len(self.labels)
+
+    def setting(self, value: Value) -> Any:
+        """The option of a label."""
+        return self.choice[self.labels.index(str(value))]
+
+    def value_of(self, setting: Any) -> Value | None:
+        """The label of a setting; None where it is no option."""
+        found = [label for label, option in zip(self.labels, self.choice, strict=True) if option == setting]
+        return found[0] if found else None
+
+
+class _Range(Component):
+    """What the ranges of numbers share."""
+
+    @property
+    def is_ordered(self) -> bool:
+        return True
+
+    @property
+    def num_levels(self) -> int | None:
+        return None
+
+    def setting(self, value: Value) -> Any:
+        return value
+
+
+class Uniform(_Range):
+    """Any number between two."""
+
+    uniform: tuple[float, float]
+    """Least and most."""
+
+    @field_validator("uniform")
+    @classmethod
+    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        _require_rising(*ends)
+        return ends
+
+    def value(self, unit: float) -> Value:
+        low, high = self.uniform
+        return low + (high - low) * unit
+
+    def unit(self, value: Value) -> float:
+        low, high = self.uniform
+        return _clipped((float(value) - low) / (high - low))
+
+    def value_of(self, setting: Any) -> Value | None:
+        return _between(setting, self.uniform)
+
+
+class Log(_Range):
+    """Any number between two above zero, by its logarithm: 1e-5 to 1e-4 is as wide as 1e-4 to 1e-3."""
+
+    log: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    """Least and most."""
+
+    @field_validator("log")
+    @classmethod
+    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        _require_rising(*ends)
+        return ends
+
+    def value(self, unit: float) -> Value:
+        low, high = self.log
+        return min(high, max(low, low * (high / low) ** unit))
+
+    def unit(self, value: Value) -> float:
+        low, high = self.log
+        return _clipped(math.log(float(value) / low) / math.log(high / low)) if float(value) > 0 else 0.0
+
+    def value_of(self, setting: Any) -> Value | None:
+        return _between(setting, self.log)
+
+
+class Whole(_Range):
+    """Any whole number between two, both included."""
+
+    int: tuple[int, int]
+    """Least and most."""
+
+    @field_validator("int")
+    @classmethod
+    def _rises(cls, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+        _require_rising(*ends)
+        return ends
+
+    @property
+    def num_levels(self) -> Any:
+        return self.int[1] - self.int[0] + 1
+
+    def value(self, unit: float) -> Value:
+        low, high = self.int
+        value: Value = min(high, low + math.floor(unit * (high - low + 1)))
+        return value
+
+    def unit(self, value: Value) -> float:
+        low, high = self.int
+        return _clipped((float(value) - low + 0.5) / (high - low + 1))
+
+    def value_of(self, setting: Any) -> Value | None:
+        is_whole = isinstance(setting, int) and not isinstance(setting, bool)
+        return _between(setting, self.int) if is_whole else None
+
+
+def _which(value: Any) -> str | None:
+    keys = set(value) if isinstance(value, dict) else set()
+    return next((name for name in ("choice", "log", "uniform", "int") if name in keys), type(value).__name__.lower())
+
+
+Domain = Choice | Log | Uniform | Whole
+SaidDomain = Annotated[
+    Annotated[Choice, Tag("choice")]
+    | Annotated[Log, Tag("log")]
+    | Annotated[Uniform, Tag("uniform")]
+    | Annotated[Whole, Tag("int")],
+    Discriminator(
+        _which,
+        custom_error_type="no_domain",
+        custom_error_message="say {choice: [a, b]}, {log: [1e-5, 1e-3]}, {uniform: [0, 1]} or {int: [1, 8]}",
+    ),
+]
+"""A domain as a recipe says it."""
+
+
+def is_domain(value: Any) -> bool:
+    """Whether a recipe's value is meant as a domain, not as a setting."""
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("choice", "log", "uniform", "int")
+
+
+def _label(option: Any) -> str:
+    if isinstance(option, dict):
+        return str(option.get("kind", option))
+    return str(option)
+
+
+def _require_rising(least: float, most: float) -> None:
+    if not least < most:
+        raise ValueError(f"reads [least, most], but {least} is not below {most}")
+
+
+def _between(setting: Any, ends: tuple[float, float]) -> Value | None:
+    if isinstance(setting, bool) or not isinstance(setting, int | float):
+        return None
+    return setting if ends[0] <= setting <= ends[1] else None
+
+
+def _clipped(unit: float) -> float:
+    return min(1.0, max(0.0, unit))
