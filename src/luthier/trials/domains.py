@@ -111,7 +111,8 @@ class Log(_Range):
 
     def value(self, unit: float) -> Value:
         low, high = self.log
-        return min(high, max(low, low * (high / low) ** unit))
+        found: float = low * (high / low) ** unit
+        return min(high, max(low, found))
 
     def unit(self, value: Value) -> float:
         low, high = self.log
