@@ -16,11 +16,12 @@ from luthier.curves.curve import curve
 from luthier.curves.grid import Cell, grid, read_sizes, usual_sizes
 from luthier.curves.outlook import Forecast, Outlook, outlook
 from luthier.curves.page import page
-from luthier.curves.points import Point, Result, Scale, mean_with_interval, points
+from luthier.curves.points import Point, Result, Scale, points
 from luthier.curves.power_law import PowerLaw, extrapolated, fit, weights_of
 from luthier.curves.words import conclusions
 from luthier.errors import RecipeError, RunError
 from luthier.evaluation.score import Score
+from luthier.evaluation.student import mean_with_interval
 from luthier.groundwork import read_rows
 from luthier.recipe import Recipe, check
 from luthier.report.evidence import Evidence

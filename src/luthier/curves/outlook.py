@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from luthier.curves.points import Point, Scale, mean_with_interval
+from luthier.curves.points import Point, Scale
 from luthier.curves.power_law import PowerLaw, extrapolated, fit, weights_of
 from luthier.evaluation.score import Score
+from luthier.evaluation.student import mean_with_interval
 
 FEWEST = 3
 """Sizes that a curve of three numbers needs, and splits without which chance has no measure."""

@@ -4,18 +4,16 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
-
-from scipy.special import stdtrit
+from statistics import fmean
 
 from luthier.curves.grid import Cell
 from luthier.errors import RunError
 from luthier.evaluation.score import Score
+from luthier.evaluation.student import mean_with_interval
 from luthier.report.evidence import Evidence
 from luthier.run import Run
 
 JUDGED = "test"
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -102,12 +100,3 @@ def _point(size: int, own: Sequence[Result], scale: Scale) -> Point:
         num_steps=fmean(each.num_steps for each in own),
         duration_s=fmean(each.duration_s for each in own),
     )
-
-
-def mean_with_interval(values: Sequence[float]) -> Score:
-    """The mean, with Student's interval; its ends are NaN where there is a single value."""
-    mean = fmean(values)
-    if len(values) < 2:
-        return Score(mean, math.nan, math.nan)
-    half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * stdev(values) / math.sqrt(len(values))
-    return Score(mean, mean - half, mean + half)
