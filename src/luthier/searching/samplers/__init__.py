@@ -20,9 +20,10 @@ class Sampler(Component, ABC):
 
     @abstractmethod
     def suggest(self, space: Space, history: History, *, seed: int) -> Values | None:
-        """Values for a new trial; `seed` differs from trial to trial. None: there is nothing left to try.
+        """Values for a new trial. None: there is nothing left to try.
 
-        Trials may run still, have failed, or lack some values; the new one's number is that of trials so far.
+        `seed` is the search's own plus the new trial's number; those of two searches lie far apart. Trials may
+        run still, have failed, or lack some values; the new one's number is that of trials so far.
         """
 
     def resolved(self, space: Space, terms: Terms) -> "Sampler":
