@@ -76,19 +76,19 @@ def ranked(outcomes: Sequence[Outcome], folder: Path) -> list[Outcome]:
     metric = Evidence.of(Run.open(folder / outcomes[0].name)).main
     sign = 1 if metric.higher_is_better else -1
     best, *others = sorted(outcomes, key=lambda each: -sign * each.score.value)
-    stats = _stats(metric, Run.open(folder / best.name), best.split)
+    stats = row_statistics(metric, Run.open(folder / best.name), best.split)
     return [best, *(_placed(each, metric, stats, folder) for each in others)]
 
 
 def _placed(each: Outcome, metric: Metric, best: np.ndarray, folder: Path) -> Outcome:
-    stats = _stats(metric, Run.open(folder / each.name), each.split)
+    stats = row_statistics(metric, Run.open(folder / each.name), each.split)
     if stats.shape[:1] != best.shape[:1]:  # a variant may have other rows
         return each
     difference = Score(*paired_difference(metric, stats, best))
     return replace(each, behind=None if math.isnan(difference.value) else difference)
 
 
-def _stats(metric: Metric, run: Run, split: str) -> np.ndarray:
+def row_statistics(metric: Metric, run: Run, split: str) -> np.ndarray:
     """The metric's statistics of each row, from the predictions that the run keeps."""
     lines = run.predictions(split)
     predictions = [Prediction(_plain(line["value"]), **_figures(line)) for line in lines]
