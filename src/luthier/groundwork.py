@@ -3,6 +3,7 @@
 `luthier check` ends here; a run goes on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -59,6 +60,16 @@ def read_rows(recipe: Recipe) -> Rows:
 
     Raises DataError or RecipeError.
     """
+    rows = load_rows(recipe)
+    require_suited(recipe, rows)
+    return rows
+
+
+def load_rows(recipe: Recipe) -> Rows:
+    """The rows of a recipe, whatever its method: other recipes of the same data, task, seed and device may share them.
+
+    Raises DataError or RecipeError.
+    """
     device = choose_device(recipe.training.device)
     recipe.training.require(device)
     recipe.model.require()
@@ -71,11 +82,16 @@ def read_rows(recipe: Recipe) -> Rows:
         task.require_targets(rows, name)
     for metric in metrics_of(task.metrics):
         metric.require()
-    recipe.method.require(task)
-    stage = recipe.method.stage(task)
-    _require_settings(recipe.training, stage)
-    watched(task, recipe.training, has_validation=splits.validation is not None and stage.is_judged)
     return Rows(splits, task, device)
+
+
+def require_suited(recipe: Recipe, rows: Rows) -> None:
+    """Raise RecipeError where the recipe's method or settings do not suit its rows."""
+    recipe.training.require(rows.device)
+    recipe.method.require(rows.task)
+    stage = recipe.method.stage(rows.task)
+    _require_settings(recipe.training, stage)
+    watched(rows.task, recipe.training, has_validation=rows.splits.validation is not None and stage.is_judged)
 
 
 def labels_of(task: Task) -> LabelsOf:
@@ -97,15 +113,15 @@ def _require_settings(settings: Training, stage: Stage) -> None:
         raise RecipeError(f"training.batch_size: {settings.batch_size} texts are too few to compare; say 32")
 
 
-def build(recipe: Recipe, rows: Rows) -> Built:
-    """Load the model, settle whatever was auto, and apply the method.
+def build(recipe: Recipe, rows: Rows, *, load: Callable[..., PreTrainedModel] = load_model) -> Built:
+    """Load the model, settle whatever was auto, and apply the method. `load` stands in for `load_model`.
 
     Raises ModelError, MethodError or RecipeError.
     """
     recipe = settled(recipe, rows.device)
     seed, notes = recipe.training.seed, list[str]()
     processor = rows.task.load_processor(recipe.model)
-    model = load_model(recipe.model, Ask.of(rows.task), device=rows.device, seed=seed, processor=processor, notes=notes)
+    model = load(recipe.model, Ask.of(rows.task), device=rows.device, seed=seed, processor=processor, notes=notes)
     ready = make_ready(recipe, rows, model, processor, probes=True, notes=notes)
     if recipe.model.attention == "auto":
         lay_flat(model)

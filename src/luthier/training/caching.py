@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from luthier.data.batching import Batching
 from luthier.models.arithmetic import computing
 from luthier.models.frozen import cache as frozen
 from luthier.models.frozen.cache import FrozenCache
@@ -25,6 +26,8 @@ from luthier.tasks import Batch, Task
 from luthier.training.settings import Training
 
 GIB, MIB = 2**30, 2**20
+ROWS_AT_ONCE, TOKENS_AT_ONCE = 64, 2048
+"""Of rows whose states are computed for several runs; any size serves, if it is always the same."""
 SHARE = 0.25
 """Of the memory or the disk that is free, what the states may take at most."""
 
@@ -47,32 +50,38 @@ def collated(task: Task, columns: Mapping[str, Any], processor: Processor, *, ke
     return replace(batch, keys=row_keys(columns)) if keyed else batch
 
 
-def kept(prepared: Prepared, settings: Training) -> tuple[FrozenCache | None, dict[str, Any] | None]:
+def kept(
+    prepared: Prepared, settings: Training, shared: "Stores | None" = None
+) -> tuple[FrozenCache | None, dict[str, Any] | None]:
     """The cache of a run, which serves its model from now on, and what is to be told of it.
 
-    There is nothing to tell where no cache is wanted, or no parameter is frozen.
+    There is nothing to tell where no cache is wanted, or no parameter is frozen. `shared` stores serve other runs too:
+    all rows are computed at once, so that what they hold does not depend on who came first.
     """
     if settings.cache == "off" or all(parameter.requires_grad for parameter in prepared.model.parameters()):
         return None, None
     try:
-        return _opened(prepared, settings)
+        return _opened(prepared, settings, shared)
     except NotServed as reason:
         return None, {"event": "cache", "notes": [f"frozen states are computed anew each time: {reason}"]}
 
 
-def _opened(prepared: Prepared, settings: Training) -> tuple[FrozenCache, dict[str, Any]]:
+def _opened(prepared: Prepared, settings: Training, shared: "Stores | None") -> tuple[FrozenCache, dict[str, Any]]:
     if not prepared.seen_again and settings.cache != "disk":
         raise NotServed("no row is seen twice")
     if len(prepared.train) < 2:
         raise NotServed("there is one row alone")
     cache, needed = _tried(prepared, settings)
-    store, place = _store(cache, prepared, settings)
+    store, place = _store(cache, prepared, settings) if shared is None else shared.of(cache, needed, prepared, settings)
     if needed > store.budget_bytes and settings.cache == "auto":
-        store.close()
+        if shared is None:
+            store.close()
         room = f"they take {_amount(needed)}, but may take {_amount(store.budget_bytes)}"
         raise NotServed(f"{room}; say training.cache_gib, or training.cache=disk")
     cache.store = store
     cache.open()
+    if shared is not None:
+        _compute_all(cache, prepared, settings)
     note = (
         f"{cache.part.words} computed once for each row, in eval mode (no dropout there), "
         f"and kept {place}: about {_amount(needed)}"
@@ -105,6 +114,35 @@ def _loss(model: PreTrainedModel, task: Task, batch: Batch, settings: Training) 
 def record(model: PreTrainedModel, task: Task, batch: Batch, settings: Training) -> None:
     """Compute a batch for the sake of its frozen states alone."""
     _loss(model, task, batch, settings)
+
+
+class Stores:
+    """The states of several frozen parts in memory, for one run after the other; the oldest make room."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Memory] = {}
+
+    def of(self, cache: FrozenCache, needed: int, prepared: Prepared, settings: Training) -> tuple[Store, str]:
+        """The store of a cache's part, and that place in words."""
+        name = name_of(prepared.model, cache.part, prepared.processor, settings.precision)
+        if name not in self._parts:
+            free = available("cpu") or 0
+            held = sum(store.num_bytes for store in self._parts.values())
+            budget = _budget(settings, lambda: free + held)
+            while self._parts and needed + sum(store.num_bytes for store in self._parts.values()) > budget:
+                self._parts.pop(next(iter(self._parts))).close()
+            self._parts[name] = Memory(budget)
+        return self._parts[name], "in memory, for other trials too"
+
+
+def _compute_all(cache: FrozenCache, prepared: Prepared, settings: Training) -> None:
+    """Compute the states of all rows that are not kept yet, always in the same batches: so a run that goes on in
+    another process has them bit by bit."""
+    for rows in prepared.seen_again:
+        for numbers in Batching(rows["length"][:], ROWS_AT_ONCE, TOKENS_AT_ONCE).sorted():
+            batch = collated(prepared.task, rows[numbers], prepared.processor, keyed=True)
+            if not cache.holds(batch) and not cache.store.is_full:
+                record(prepared.model, prepared.task, batch, settings)
 
 
 def summary(cache: FrozenCache) -> dict[str, Any]:

@@ -24,19 +24,18 @@ from luthier.models.processor import Processor
 from luthier.tasks import Batch, Task
 from luthier.training import snapshot
 from luthier.training.best import Best
-from luthier.training.caching import Prepared, collated, kept, record, summary
+from luthier.training.caching import Prepared, Stores, collated, kept, record, summary
 from luthier.training.checkpoints import Checkpoints
 from luthier.training.clock import Clock
 from luthier.training.loop import LISTENED, TrainState, train
 from luthier.training.order import Order
 from luthier.training.portions import Portion, Rows, portions
 from luthier.training.settings import Training
+from luthier.training.silence import named
 from luthier.training.watching import watched
 
 AUTO_SECONDS = 15 * 60
 """Longest time without a checkpoint where the recipe leaves it to us."""
-NUM_NAMED = 4
-"""Most tensors that a message names."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,19 @@ def course(
     *,
     checkpoints: Checkpoints | None = None,
     stop: Stop | None = None,
+    pauses: Sequence[float] = (),
+    shared: Stores | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train to the horizon or the early end, and leave the best state in the model.
 
-    Goes on from the newest checkpoint where there is one. Raises NotFinite where loss or gradient is no number,
-    RunError where a checkpoint cannot be written, Interrupted where a signal asked to stop.
+    Goes on from the newest checkpoint where there is one. `pauses` are shares of the whole course: after each a
+    checkpoint is written and a record `pause` told, so that whoever follows may leave it there. `shared` keeps the
+    states of frozen parts for other courses too. Raises NotFinite where loss or gradient is no number, RunError where
+    a checkpoint cannot be written, Interrupted where a signal asked to stop.
     """
     line = _Line.start(material, method, settings, checkpoints, stop or Stop())
+    line.pauses = frozenset(step_at(share, line.order.num_steps) for share in pauses)
+    line.shared = shared
     yield from line.go_on()
     with line.stop.waits_for_border():
         try:
@@ -95,6 +100,9 @@ class _Line:
     saved_at: float = field(default_factory=time.monotonic)
     cache: FrozenCache | None = None
     """What keeps the states of the model's frozen part."""
+    shared: Stores | None = None
+    pauses: frozenset[int] = frozenset()
+    """Steps after which somebody else says whether it goes on; only they, and time, call for checkpoints then."""
 
     @classmethod
     def start(
@@ -122,7 +130,7 @@ class _Line:
                 snapshot.restore(found, self.material.model, self.state, self.best, self.clock)
             else:
                 self.checkpoints.require_room((self.checkpoints.keep + 1) * snapshot.size_bytes(self.material.model))
-        yield {"event": "begins", "step": self.state.step, "notes": faults}
+        yield {"event": "begins", "step": self.state.step, "num_steps": self.order.num_steps, "notes": faults}
 
     def _require_way_to_go(self, step: int) -> None:
         if step > self.order.num_steps:
@@ -137,18 +145,20 @@ class _Line:
             return
         material = self.material
         seen_again = [material.train] if self._trains_again else []
-        if self.best and material.validation is not None:
+        if (self.best or self.shared is not None) and material.validation is not None:
             seen_again.append(material.validation)
         about = Prepared(material.model, material.processor, self.stage.task, material.train, tuple(seen_again))
-        self.cache, told = kept(about, self.settings)
+        self.cache, told = kept(about, self.settings, self.shared)
         if told is not None:
             yield told
-        if self.cache is not None and self._trains_again:
+        if self.cache is not None and self._trains_again and self.shared is None:
             self._record_again()
 
     @property
     def _trains_again(self) -> bool:
-        return self.order.num_steps > self.order.epoch_ends[0] or self.settings.cache == "disk"
+        """Whether training rows are seen more than once, be it by other courses."""
+        several = self.order.num_steps > self.order.epoch_ends[0]
+        return several or self.settings.cache == "disk" or self.shared is not None
 
     def _record_again(self) -> None:
         """The states of the rows that the run learnt from before it stopped, batch by batch as they were then.
@@ -164,7 +174,8 @@ class _Line:
         """Serve the model no longer; what was kept in memory is gone."""
         if self.cache is not None:
             self.cache.close()
-            self.cache.store.close()
+            if self.shared is None:
+                self.cache.store.close()
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """Every step that is left, with what is due after it."""
@@ -177,7 +188,7 @@ class _Line:
                 num_parts = self.state.num_parts
                 yield {"event": "memory", "step": step.number, "parts": num_parts}
             if step.number == min(LISTENED, self.order.num_steps):
-                yield from self._name_silent()
+                yield from named(self.material.model, self.state.silent, self.state.step)
             self.clock.add(step)
             is_last = step.number == self.order.num_steps
             if step.number % self.settings.log_every == 0 or is_last:
@@ -190,26 +201,12 @@ class _Line:
                     yield self._evaluate(self.best)
             with self.clock.paused():
                 yield from self._checkpoint()
+                if step.number in self.pauses:
+                    yield {"event": "pause", "step": step.number}
             if self.stop.asked_by is not None:
                 raise Interrupted(self.stop.asked_by, f"stopped after step {step.number} of {self.order.num_steps}")
             if self._is_over():
                 return
-
-    def _name_silent(self) -> Iterator[dict[str, Any]]:
-        """What should learn, and no gradient has reached.
-
-        Raises TrainingError where that is all there is.
-        """
-        silent = self.state.silent
-        if not silent:
-            return
-        learning = {name: p for name, p in self.material.model.named_parameters() if p.requires_grad}
-        names = [name for name, parameter in learning.items() if parameter in silent]
-        told = f"no gradient reached {_some(names)} in the first {self.state.step} steps"
-        if len(names) == len(learning):
-            raise TrainingError(f"{told}: nothing learns; the loss does not depend on it")
-        note = f"{told}: of {len(learning)} learnt tensors {len(names)} have not moved"
-        yield {"event": "silent", "step": self.state.step, "tensors": names, "notes": [note]}
 
     def _portions(self, *, after: int) -> Iterator[Portion]:
         """What every step after this one learns from."""
@@ -262,7 +259,8 @@ class _Line:
         """Where one is due, or the run is about to leave the loop."""
         every = self.settings.checkpoint_every
         long_ago = every == "auto" and time.monotonic() - self.saved_at > AUTO_SECONDS
-        due = self._is_due(every if isinstance(every, int) else None) or long_ago
+        at_a_border = self.state.step in self.pauses if self.pauses else self._is_due(_number(every))
+        due = at_a_border or long_ago
         if self.checkpoints is None or not (due or self._is_over() or self.stop.asked_by is not None):
             return
         start = time.perf_counter()
@@ -273,9 +271,13 @@ class _Line:
         yield {"event": "checkpoint", "step": self.state.step, "duration_s": round(time.perf_counter() - start, 3)}
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
-    return ", ".join(names[:NUM_NAMED]) + more
+def step_at(share: float, num_steps: int) -> int:
+    """The step that ends a share of a course; one at least."""
+    return max(1, round(share * num_steps))
+
+
+def _number(every: int | str) -> int | None:
+    return every if isinstance(every, int) else None
 
 
 def _not_finite(step: int, settings: Training) -> str:

@@ -1,0 +1,79 @@
+"""What the trials of a worker share: rows are read once, tokens made once, the base loaded once, frozen states computed
+once for each frozen part."""
+
+from collections.abc import Hashable
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from luthier.component import Component
+from luthier.groundwork import Built, Rows, build, load_rows, require_suited
+from luthier.methods import Method
+from luthier.models.load import Ask, load_model
+from luthier.models.processor import Processor
+from luthier.models.source import ModelSource
+from luthier.models.twin import own_what_learns, twin_of
+from luthier.recipe import Recipe
+from luthier.training.caching import Stores
+
+
+class Shelf:
+    """Keeps the newest of each, and every set of tokens of the newest rows."""
+
+    def __init__(self) -> None:
+        self.stores = Stores()
+        self._rows: dict[Hashable, Rows] = {}
+        self._tokens: dict[Hashable, dict[str, Dataset]] = {}
+        self._bases: dict[Hashable, PreTrainedModel] = {}
+        self.num_loaded = self.num_read = self.num_prepared = 0
+        """How often each was done anew."""
+
+    def rows(self, recipe: Recipe) -> Rows:
+        """The rows of a recipe, with the task that was settled by them.
+
+        Raises DataError or RecipeError, also where the recipe's method does not suit them.
+        """
+        key = (_said(recipe.data), _said(recipe.task), recipe.training.seed, recipe.training.device)
+        if key not in self._rows:
+            self._rows, self._tokens = {key: load_rows(recipe)}, {}
+            self.num_read += 1
+        require_suited(recipe, self._rows[key])
+        return self._rows[key]
+
+    def built(self, recipe: Recipe, rows: Rows) -> Built:
+        """A model that is ready to learn, on the tensors of a base that others stand on too."""
+        made = build(recipe, rows, load=self._loaded)
+        (base,) = self._bases.values()
+        own_what_learns(made.model, base)
+        return made
+
+    def tokens(self, built: Built, rows: Rows) -> dict[str, Dataset]:
+        """The prepared rows of each split; those that train with what the method adds to them."""
+        task, method, processor = built.recipe.task, built.recipe.method, built.processor
+        key = (_said(task), _said(method) if _changes_rows(method) else "")
+        if key not in self._tokens:
+            named = rows.splits.named()
+            learnt = {**named, "train": method.taught(named["train"], task)}
+            self._tokens[key] = {n: task.prepare(each, processor, training=n == "train") for n, each in learnt.items()}
+            self.num_prepared += 1
+        return self._tokens[key]
+
+    def _loaded(
+        self, source: ModelSource, ask: Ask, *, device: str, seed: int, processor: Processor, notes: list[str]
+    ) -> PreTrainedModel:
+        """As `load_model`, but on the tensors of the base, where it was loaded before."""
+        key = (_said(source), repr(ask), device, seed)
+        if key not in self._bases:
+            self._bases.clear()  # before the next one is loaded: two may be too many
+            self._bases[key] = load_model(source, ask, device=device, seed=seed, processor=processor, notes=notes)
+            self.num_loaded += 1
+        return twin_of(self._bases[key])
+
+
+def _said(part: Component) -> str:
+    return f"{part.kind()}{part.model_dump_json()}"
+
+
+def _changes_rows(method: Method) -> bool:
+    """Whether the method adds to the rows or to the tokenizer, so that others cannot share the tokens."""
+    return type(method).taught is not Method.taught or bool(getattr(method, "add_tokens", ()))
