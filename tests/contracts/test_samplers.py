@@ -39,7 +39,7 @@ def score(space: Space, values: Values) -> float:
 
 
 def past(space: Space, num: int, *, num_objectives: int = 1, excess: tuple[float, ...] = ()) -> History:
-    """Trials at places that differ: whole, paused, failed, the last one running, and the recipe's own outside the space."""
+    """Trials that differ: whole, paused, failed, the last one running, and the recipe's own outside the space."""
     trials = []
     for number in range(num):
         point = [((number + 1) * (axis + 2) * 0.618034) % 1 for axis in range(len(space.parameters))]

@@ -1,0 +1,112 @@
+"""What a model learns from: of trials that were judged at different rungs, which values count, and how they compare.
+
+`last`: every trial at its last rung, as Syne Tune (Klein et al. 2020, https://arxiv.org/abs/2003.10865) does. Values
+fall over a run, so they are brought to the level of the highest rung: by the median step from rung to rung among the
+trials that were judged at both.
+`highest`: the highest rung that d + 2 trials came to, of d parameters, and these alone, as BOHB (Falkner et al. 2018,
+https://arxiv.org/abs/1807.01774) does.
+`every`: all rungs of all trials, each at its place, for a model that knows of rungs.
+
+A trial that failed counts as the worst value there is, so that its surroundings are avoided.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
+from typing import Literal
+
+from luthier.trials.history import History, Rung, Trial, Values
+from luthier.trials.space import Space
+
+Rule = Literal["last", "highest", "every"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A setting, and what it scored at a rung."""
+
+    values: Values
+    scores: tuple[float, ...]
+    """One for each objective; lower is better."""
+    excess: tuple[float, ...]
+    """For each constraint by how much it is broken."""
+    place: float
+    """Of its rung: 1 at the highest one, 0 at a single unit, by the logarithm between."""
+
+    @property
+    def is_feasible(self) -> bool:
+        return all(each <= 0 for each in self.excess)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model learns from."""
+
+    points: tuple[Point, ...]
+    pending: tuple[Values, ...]
+    """Settings of trials that run."""
+
+    @property
+    def num_objectives(self) -> int:
+        return len(self.points[0].scores) if self.points else 1
+
+
+def seen(space: Space, history: History, rule: Rule) -> Seen:
+    """The points of a history, earlier searches' first, by a rule; trials that lack a value are passed over."""
+    trials = [trial for trial in (*history.earlier, *history.trials) if space.is_whole(trial.values)]
+    running = tuple(trial.values for trial in history.trials if trial.state == "running" and trial in trials)
+    top = max((trial.resource for trial in trials), default=0)
+    judged = [trial for trial in trials if trial.rungs and trial.state != "failed"]
+    if rule == "every":
+        points = [_point(trial, rung, top) for trial in judged for rung in trial.rungs]
+    elif rule == "highest" and (resource := highest(judged, len(space.parameters) + 2)):
+        points = [_point(trial, rung, top) for trial in judged if (rung := trial.at(resource))]
+    else:
+        levels = steps(judged)
+        points = [
+            replace(_point(trial, trial.rungs[-1], top), scores=_moved(trial.rungs[-1], levels)) for trial in judged
+        ]
+    points += _failures(trials, points)
+    return Seen(tuple(points), running)
+
+
+def highest(trials: Sequence[Trial], least: int) -> int | None:
+    """The most units at which at least so many trials were judged."""
+    places = sorted({rung.resource for trial in trials for rung in trial.rungs}, reverse=True)
+    return next((place for place in places if sum(trial.at(place) is not None for trial in trials) >= least), None)
+
+
+def steps(trials: Sequence[Trial]) -> dict[int, tuple[float, ...]]:
+    """What a value at each rung is short of one at the highest, by objective: the sum of the median steps between."""
+    places = sorted({rung.resource for trial in trials for rung in trial.rungs})
+    found = {places[-1]: tuple(0.0 for _ in trials[0].rungs[0].values)} if places else {}
+    for lower, higher in pairwise(reversed(places)):
+        both = [(below, above) for t in trials if (below := t.at(higher)) and (above := t.at(lower))]
+        moves = zip(*(_difference(above, below) for below, above in both), strict=True) if both else ()
+        step = tuple(median(each) for each in moves) or tuple(0.0 for _ in found[lower])
+        found[higher] = tuple(one + other for one, other in zip(found[lower], step, strict=True))
+    return found
+
+
+def _difference(above: Rung, below: Rung) -> tuple[float, ...]:
+    return tuple(one - other for one, other in zip(above.values, below.values, strict=True))
+
+
+def _moved(rung: Rung, levels: dict[int, tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(value + step for value, step in zip(rung.values, levels[rung.resource], strict=True))
+
+
+def _point(trial: Trial, rung: Rung, top: int) -> Point:
+    place = math.log(rung.resource) / math.log(top) if top > 1 else 1.0
+    return Point(trial.values, rung.values, rung.excess, place)
+
+
+def _failures(trials: Iterable[Trial], points: Sequence[Point]) -> list[Point]:
+    """The trials that failed, as bad as the worst."""
+    if not points:
+        return []
+    worst = tuple(max(each) for each in zip(*(point.scores for point in points), strict=True))
+    excess = tuple(max(each) for each in zip(*(point.excess for point in points), strict=True))
+    return [Point(trial.values, worst, excess, 1.0) for trial in trials if trial.state == "failed"]

@@ -1,0 +1,63 @@
+"""Bayesian optimisation: a Gaussian process of what a setting scores, and the place that an acquisition prefers.
+
+Jones, Schonlau and Welch 1998, https://doi.org/10.1023/A:1008306431147. The process sees every rung of every trial and
+speaks of the highest one (`_gaussian_process.py`); trials that run count as if they had scored what is expected of them
+(Ginsbourger et al. 2010, kriging believer). Constraints have a process each, and the acquisition is multiplied by the
+probability that they hold (Gardner et al. 2014, https://proceedings.mlr.press/v32/gardner14.html).
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from luthier.searching.samplers import Sampler
+from luthier.searching.samplers._acquisitions import Valued, bound, log_ei, log_pi
+from luthier.searching.samplers._cube import Cube
+from luthier.searching.samplers._maximised import best_first
+from luthier.searching.samplers._draws import evenly
+from luthier.searching.samplers._seen import seen
+from luthier.searching.samplers._surrogate import Surrogate
+from luthier.searching.samplers._untried import first_untried
+from luthier.trials.history import History, Values
+from luthier.trials.space import Space
+
+Vector = NDArray[np.float64]
+
+MOST_PROPOSALS = 100
+"""Of which the first that was not tried is taken."""
+
+
+class Gp(Sampler):
+    """A Gaussian process of all trials and rungs, asked for the most promising setting."""
+
+    learns: ClassVar[bool] = True
+
+    acquisition: Literal["log-ei", "ucb", "pi"] = "log-ei"
+    """Expected improvement by its logarithm, an upper confidence bound, or the probability of improvement."""
+    width: Annotated[float, Field(gt=0)] = 2.0
+    """Of the confidence bound, in deviations: the wider, the more it explores."""
+    num_even: Annotated[int, Field(ge=1)] | None = None
+    """Trials that fill the space evenly before the process is asked; one more than parameters where it is not said."""
+
+    def suggest(self, space: Space, history: History, *, seed: int) -> Values | None:
+        found = seen(space, history, "every")
+        num_settings = len({tuple(sorted(point.values.items())) for point in found.points})
+        if num_settings < (self.num_even or len(space.parameters) + 1):
+            return evenly(space, history, seed=seed)
+        cube = Cube(space)
+        model = Surrogate.of(cube, found.points, found.pending)
+        places = best_first(
+            cube,
+            lambda at: model.values(at, self._value),
+            lambda at: model.slopes(at, self._value),
+            model.leaders,
+            seed=seed,
+        )
+        return first_untried(space, history, (space.values(place.tolist()) for place in places[:MOST_PROPOSALS]))
+
+    def _value(self, mean: Vector, deviation: Vector, best: float) -> Valued:
+        if self.acquisition == "ucb":
+            return bound(mean, deviation, self.width)
+        return (log_ei if self.acquisition == "log-ei" else log_pi)(mean, deviation, best)
