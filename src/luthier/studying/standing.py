@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 
 from luthier.trials.domains import Choice, Log, Uniform, Whole
 from luthier.trials.history import History, Rung, Terms, Trial, Values
+from luthier.trials.ranking import pareto_front
 from luthier.trials.space import Parameter, Space
 
 NEAR_END = 0.03
 """Share of a range that is its end."""
+UNKNOWN = 2**60
+"""Units from which a budget is one that is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,11 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Arrival:
     """A trial came to a rung."""
 
     number: int
     resource: int
-    at_s: float
-    """Seconds since the search began."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,12 @@ class Standing:
     terms: Terms
     reasons: Mapping[int, str] = field(default_factory=dict)
     """Why trials failed, by their numbers."""
-    course: tuple[Judged, ...] = ()
+    course: tuple[Arrival, ...] = ()
     """In the order of time; empty where it is not known."""
     duration_s: float = 0.0
     """Since the search began, without the time in which nobody worked at it."""
+    limit_s: float | None = None
+    """When it ends at the latest; None: when the units are spent."""
 
     @property
     def goal(self) -> Goal:
@@ -64,6 +67,11 @@ class Standing:
         return sum(
             trial.resource if trial.state in ("paused", "done") else trial.committed for trial in self.history.trials
         )
+
+    @property
+    def units(self) -> int | None:
+        """The budget in units; None where it is not known yet, as seconds before the first rung."""
+        return self.terms.units if self.terms.units < UNKNOWN else None
 
     def full_runs(self, units: float) -> float:
         """Units as full runs, which is how people count a budget."""
@@ -86,9 +94,9 @@ class Standing:
 
     @property
     def front(self) -> list[Trial]:
-        """The candidates that no other one beats or equals in every objective, by the first one."""
+        """The candidates that no other one dominates, by the first objective."""
         found = self.candidates
-        kept = [trial for trial in found if not any(_dominates(other, trial) for other in found)]
+        kept = pareto_front(found, found[0].resource) if found else []
         return sorted(kept, key=lambda trial: rung_of(trial).values)
 
     @property
@@ -117,14 +125,6 @@ def rung_of(trial: Trial) -> Rung:
     """The last rung of a trial that has one."""
     assert trial.last is not None
     return trial.last
-
-
-def _dominates(one: Trial, other: Trial) -> bool:
-    """Whether one is as good in all and better in some, or the earlier of equals."""
-    ours, theirs = rung_of(one).values, rung_of(other).values
-    if ours == theirs:
-        return one.number < other.number
-    return all(a <= b for a, b in zip(ours, theirs, strict=True))
 
 
 def _edge(parameter: Parameter, value: float | int | str) -> Edge | None:

@@ -17,6 +17,7 @@ from luthier.recipe import Recipe, dump
 from luthier.report.evidence import Evidence
 from luthier.run import Record, Run
 from luthier.several import train_alone
+from luthier.studying.recipes import with_values
 from luthier.studying.verdict import Side, Verdict, difference
 from luthier.trials.history import Values
 from luthier.trials.space import Space
@@ -34,14 +35,14 @@ class Finals:
 
 
 def recipe_of(recipe: Recipe, space: Space, values: Values) -> Recipe:
-    """The recipe of a trial as one to train: its settings in place, nothing left to search.
+    """The recipe of a run with these values, whose rows are those of the search whatever its own seed.
 
-    Which rows judge does not depend on a run's seed. Raises RecipeError where that is no recipe.
+    Raises RecipeError where that is no recipe.
     """
-    changes = {**space.settings(values), "search": None, "compare": None}
-    if recipe.data.cut_seed is None:
-        changes["data.cut_seed"] = recipe.training.seed
-    return recipe.changed(changes, where="search")
+    own = with_values(recipe, space, values)
+    if own.data.cut_seed is not None:
+        return own
+    return own.changed({"data.cut_seed": own.training.seed}, where="search")
 
 
 def train_finals(
