@@ -7,6 +7,7 @@ a promotion costs the difference only.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from luthier.component import Component
 from luthier.trials.history import History, Terms
@@ -44,6 +45,9 @@ Decision = Begin | Promote | Wait | End
 
 class Scheduler(Component, ABC):
     """Says who begins, who goes on, and when the budget is spent."""
+
+    advises: ClassVar[str | None] = None
+    """The kind of sampler that goes with it, where it is one by its definition."""
 
     @abstractmethod
     def options(self, history: History, terms: Terms) -> Iterator[Begin | Promote]:
