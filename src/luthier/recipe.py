@@ -6,11 +6,12 @@ keeps its resolved recipe, every default written out, so that running it again r
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from luthier import recipe_yaml
 from luthier.component import Component, Facts, Slot
@@ -19,13 +20,18 @@ from luthier.errors import RecipeError
 from luthier.methods import Method
 from luthier.models.source import ModelSource
 from luthier.recipe_errors import explain
+from luthier.searching.said_space import at_their_places, refused
+from luthier.searching.settings import Search
 from luthier.tasks import Task
 from luthier.training.settings import Training
 
 AUTO = "auto"
 """In place of a task's kind: the one that rows and model speak for."""
+SPACE = "search.space."
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 """A user, a password or a token in an address."""
+_IN_PLACE_OF_A_TOKEN = "hf auth login or the environment variable HF_TOKEN gives it to the hub"
+_IN_PLACE_OF_A_PASSWORD = "the environment variables PGUSER and PGPASSWORD, or ~/.pgpass, give it to PostgreSQL"
 
 
 class Recipe(Component):
@@ -46,7 +52,19 @@ class Recipe(Component):
     compare: dict[str, dict[str, Any]] | None = None
     """What luthier compare puts side by side: by its name, the settings that are changed in each, as
     {method: lora, training.learning_rate: 1e-3}; null: the usual methods. A run by itself passes it over."""
+    search: Search | None = None
+    """What luthier search looks for, and how; as it stands, the recipe is its first trial. A run by itself passes it
+    over."""
     _notes: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _every_trial_is_a_recipe(self) -> Self:
+        space = self.search.said_space if self.search is not None else None
+        if space is not None:
+            raw = self.model_dump(exclude={"search"})
+            if found := refused(space, lambda changes: _refusal(raw, changes)):
+                raise at_their_places(found, ("search", "space"))
+        return self
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -62,7 +80,7 @@ class Recipe(Component):
         training = self.training.resolve(facts)
         if self.model.dtype == "bfloat16" and training.precision != "bf16":
             raise RecipeError(f"model.dtype: bfloat16 needs training.precision bf16, not {training.precision}")
-        return self.model_copy(update={"method": method, "task": task, "training": training})
+        return self.model_copy(update={"method": method, "task": task, "training": training, "search": None})
 
     def changed(self, changes: Mapping[str, Any], *, where: str) -> "Recipe":
         """The recipe with other settings, by their key paths.
@@ -73,6 +91,20 @@ class Recipe(Component):
         for path in sorted(changes, key=_depth):
             _set(raw, path, changes[path], f"{where}: {path}")
         return check(raw, where)
+
+
+def _refusal(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> str | None:
+    """What is wrong with a recipe in plain objects after changes, if anything is."""
+    changed = deepcopy(dict(raw))
+    try:
+        for path in sorted(changes, key=_depth):
+            _set(changed, path, changes[path], path)
+        Recipe.model_validate(changed)
+    except ValidationError as error:
+        return explain(error, Recipe, changed, "").replace("\n", "; ")
+    except RecipeError as error:
+        return str(error)
+    return None
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -109,7 +141,7 @@ def check(raw: dict[str, Any], source: str = "recipe") -> Recipe:
         if _CREDENTIALS.search(text):
             raise RecipeError(
                 f"{source}: {place}: an address holds a password or token, and a recipe is kept beside its results; "
-                "leave it out: hf auth login or the environment variable HF_TOKEN gives it to the hub"
+                f"leave it out: {_IN_PLACE_OF_A_PASSWORD if place == 'search.storage' else _IN_PLACE_OF_A_TOKEN}"
             )
     try:
         if _is_auto(raw.get("task")):
@@ -126,7 +158,7 @@ def _is_auto(task: Any) -> bool:
 def _with_task(raw: dict[str, Any]) -> Recipe:
     """The recipe with the task that its rows and its model speak for; its other mistakes are told first."""
     asked = raw["task"] if isinstance(raw["task"], dict) else {}
-    least = Recipe.model_validate({**raw, "task": "text-classification"})
+    least = Recipe.model_validate({**raw, "task": "text-classification", "search": None})
     from luthier.choosing import choose_task
 
     choice = choose_task(least.model, least.data)
@@ -160,14 +192,14 @@ def _override(raw: dict[str, Any], override: str) -> None:
 
 def _set(raw: dict[str, Any], path: str, value: Any, told: str) -> None:
     """Set one setting in place; `told` opens the message where it has no place."""
-    *parents, last = path.split(".")
+    *parents, last = _keys(path)
     target = raw
     for key in parents:
         inner = target.get(key)
-        if isinstance(inner, str):
-            inner = {_shorthand(key): inner}
-        elif inner is None:
+        if inner is None or (key == "space" and inner == AUTO):
             inner = {}
+        elif isinstance(inner, str):
+            inner = {_shorthand(key): inner}
         elif not isinstance(inner, dict):
             raise RecipeError(f"{told}: {key} is {inner!r}, which has no settings")
         target[key] = inner
@@ -178,6 +210,13 @@ def _set(raw: dict[str, Any], path: str, value: Any, told: str) -> None:
     marks: Any = getattr(target, "lc", None)
     if marks is not None and marks.data:
         marks.data.pop(last, None)  # it stands in no line of the file any more
+
+
+def _keys(path: str) -> list[str]:
+    """The keys of a path; those of the search's space are paths themselves."""
+    if path.startswith(SPACE):
+        return [*SPACE.split(".")[:-1], path.removeprefix(SPACE)]
+    return path.split(".")
 
 
 def _depth(override: str) -> int:

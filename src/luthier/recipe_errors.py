@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -107,7 +107,9 @@ def _unknown(path: Path, root: type[Component], raw: Any) -> str:
 def _elsewhere(name: str, root: type[Component], raw: Any) -> str | None:
     """The path of the part that has a setting of this name, where one part does."""
     owners = []
-    for part in root.model_fields:
+    for part, field in root.model_fields.items():
+        if part not in raw and field.default is None:
+            continue  # a part that few recipes have
         owner = _component_at(root, (part,), raw if part in raw else {part: {}})
         if owner is not None and name in getattr(owner, "model_fields", {}):
             owners.append(f"{part}.{name}")
@@ -127,8 +129,14 @@ def _component_at(root: type[Component], path: Path, raw: Any) -> type[Component
             kind = raw.get("kind", slot.default) if isinstance(raw, Mapping) else raw
             owner = find(slot.group, kind) if isinstance(kind, str) and kind in names(slot.group) else None
         else:
-            owner = field.annotation if isinstance(field.annotation, type) else None
+            owner = _part(field.annotation)
     return owner
+
+
+def _part(annotation: Any) -> type[Component] | None:
+    """The class of a part, which may be left out; None where a setting is no part."""
+    kinds = [annotation, *get_args(annotation)]
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Component)), None)
 
 
 def _line(raw: Any, path: Path) -> int | None:

@@ -40,6 +40,6 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
     for name, changes in (recipe.compare or usual).items():
         if not name or name.startswith(".") or "/" in name or "\\" in name:
             raise RecipeError(f"compare: {name!r} is to be the name of a folder; use letters, digits and -")
-        output = {"output": f"{recipe.output.rstrip('/')}/{name}", "compare": None}
+        output = {"output": f"{recipe.output.rstrip('/')}/{name}", "compare": None, "search": None}
         found[name] = recipe.changed({**changes, **output}, where=f"compare.{name}")
     return found

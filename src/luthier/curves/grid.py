@@ -81,7 +81,7 @@ def grid(recipe: Recipe, sizes: Sequence[int] | None, num_splits: int) -> Grid:
 
 def _judged_alike(recipe: Recipe) -> tuple[Recipe, list[str]]:
     """The recipe with test rows that do not depend on a run's seed."""
-    changes: dict[str, Any] = {"compare": None}
+    changes: dict[str, Any] = {"compare": None, "search": None}
     notes = []
     if recipe.data.cut_seed is None:
         changes["data.cut_seed"] = recipe.training.seed

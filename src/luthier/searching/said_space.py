@@ -1,6 +1,6 @@
 """The space as a recipe says it, read with every mistake at its place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -36,17 +36,31 @@ def read(value: Any) -> Any:
         raise ValueError(f"says auto, or settings by their key paths, as {EXAMPLE}")
     found = [(str(path), told) for path, said in value.items() for told in mistakes(path, said, value)]
     if found:
-        raise errors(found)
+        raise at_their_places(found)
+    Space.of(value)  # together they may say one setting twice
     return {path: plain(said) for path, said in value.items()}
 
 
-def errors(found: list[tuple[str, str]]) -> ValidationError:
+def at_their_places(found: Iterable[tuple[str, str]], place: tuple[str, ...] = ()) -> ValidationError:
     """Mistakes by key path, as pydantic has them."""
     details = [
-        InitErrorDetails(type="value_error", loc=(path,), input=None, ctx={"error": ValueError(told)})
+        InitErrorDetails(type="value_error", loc=(*place, path), input=None, ctx={"error": ValueError(told)})
         for path, told in found
     ]
     return ValidationError.from_exception_data("space", details)
+
+
+def refused(space: Space, trial: Callable[[Mapping[str, Any]], str | None]) -> list[tuple[str, str]]:
+    """What of a space makes no recipe, by the key path under which the space says it.
+
+    `trial` says what is wrong with the recipe after changes by key path, if anything is.
+    """
+    found: dict[str, str] = {}
+    for parameter, values in space.probes():
+        root = parameter.under[0][0] if parameter.under else parameter.path
+        if root not in found and (told := trial(space.settings(values))) is not None:
+            found[root] = told.removeprefix(f"{root}: ")
+    return list(found.items())
 
 
 def mistakes(path: Any, said: Any, space: Mapping[Any, Any]) -> Iterator[str]:
@@ -55,11 +69,13 @@ def mistakes(path: Any, said: Any, space: Mapping[Any, Any]) -> Iterator[str]:
         yield f"is no key path, as those in {EXAMPLE}"
     elif (why := forbidden(path)) is not None:
         yield f"is never searched: {why}"
-    elif (above := next((other for other in space if path.startswith(f"{other}.")), None)) is not None:
+    elif (above := _above(path, space)) is not None:
         yield f"lies below {above}, which is searched itself; say it inside an option of {above}"
     elif not is_domain(said):
-        inner = isinstance(said, Mapping) and any(is_domain(each) for each in said.values())
-        yield f"key paths are not nested; write {path}.{next(iter(said))}: .." if inner else f"says {DOMAINS}"
+        inner = (
+            next((key for key, each in said.items() if is_domain(each)), None) if isinstance(said, Mapping) else None
+        )
+        yield f"says {DOMAINS}" if inner is None else f"key paths are not nested; write {path}.{inner}"
     else:
         try:
             inner_space = Space.of({path: said})
@@ -71,6 +87,10 @@ def mistakes(path: Any, said: Any, space: Mapping[Any, Any]) -> Iterator[str]:
             for parameter in inner_space.parameters[1:]:
                 if (why := forbidden(parameter.path)) is not None:
                     yield f"{parameter.path} is never searched: {why}"
+
+
+def _above(path: str, space: Mapping[Any, Any]) -> str | None:
+    return next((other for other, said in space.items() if path.startswith(f"{other}.") and is_domain(said)), None)
 
 
 def forbidden(path: str) -> str | None:
@@ -92,4 +112,8 @@ def plain(value: Any) -> Any:
 def _words(item: Any) -> str:
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
+    if item["type"] in ("missing", "too_long", "tuple_type"):
+        return "a range reads [least, most]"
+    if item["type"] == "too_short":
+        return "a choice has an option at least"
     return f"{str(item['msg']).removeprefix('Input ')}, not {item['input']}"

@@ -6,9 +6,10 @@ A recipe with this section is a recipe as any other; as it stands it is the sear
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, field_validator
+from pydantic import AfterValidator, Field, PlainValidator, field_validator
 
 from luthier.component import Component, Slot
+from luthier.errors import did_you_mean
 from luthier.searching import budget as budgets
 from luthier.searching.budget import Budget
 from luthier.searching.said_space import read
@@ -23,6 +24,16 @@ SaidSpace = Annotated[
 ]
 
 
+COSTS = ("seconds", "parameters", "memory_gib")
+"""What a trial may be asked to be sparing of."""
+
+
+def _cost(name: str) -> str:
+    if name not in COSTS:
+        raise ValueError(f"a constraint is on {', '.join(COSTS)}{did_you_mean(name, COSTS)}")
+    return name
+
+
 class Search(Component):
     """What is searched, for what, how, and at what cost."""
 
@@ -33,7 +44,7 @@ class Search(Component):
     objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
     """What is best: metrics of the task, seconds, parameters, memory_gib; auto: the task's first metric. With several,
     no trial is kept that another one beats in all."""
-    constraints: dict[str, Annotated[float, Field(gt=0)]] = {}
+    constraints: dict[Annotated[str, AfterValidator(_cost)], Annotated[float, Field(gt=0)]] = {}
     """Most of seconds, parameters or memory_gib that the winner may need, as {memory_gib: 8}."""
     sampler: Annotated[Sampler, Slot("samplers")] = Field("auto", validate_default=True)
     """Which settings are tried next."""

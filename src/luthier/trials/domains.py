@@ -1,5 +1,6 @@
 """What a setting may be: one of a list, or a number between two, by its value or by its logarithm."""
 
+import json
 import math
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -54,8 +55,14 @@ class Choice(Component):
 
     def value_of(self, setting: Any) -> Value | None:
         """The label of a setting; None where it is no option."""
-        found = [label for label, option in zip(self.labels, self.choice, strict=True) if option == setting]
-        return found[0] if found else None
+        for label, option in zip(self.labels, self.choice, strict=True):
+            if _plainly(option) == _plainly(setting) and isinstance(option, bool) == isinstance(setting, bool):
+                return label
+        return None
+
+    def holds(self, value: Value) -> bool:
+        """Whether a label is one of these."""
+        return str(value) in self.labels
 
 
 class _Range(Component):
@@ -71,6 +78,14 @@ class _Range(Component):
 
     def setting(self, value: Value) -> Any:
         return value
+
+    def value_of(self, setting: Any) -> Value | None:
+        """The value of a setting; None where it lies outside."""
+        raise NotImplementedError
+
+    def holds(self, value: Value) -> bool:
+        """Whether a value lies in the range."""
+        return self.value_of(value) is not None
 
 
 class Uniform(_Range):
@@ -180,7 +195,15 @@ def is_domain(value: Any) -> bool:
 def _label(option: Any) -> str:
     if isinstance(option, dict):
         return str(option.get("kind", option))
-    return str(option)
+    if isinstance(option, list | tuple):
+        return "+".join(map(_label, option))
+    is_word = option is None or isinstance(option, bool)  # null, true and false, as YAML has them
+    return json.dumps(option) if is_word else str(option)
+
+
+def _plainly(setting: Any) -> Any:
+    """A setting with lists for tuples: a recipe has these, its YAML those."""
+    return list(setting) if isinstance(setting, tuple) else setting
 
 
 def _require_rising(least: float, most: float) -> None:

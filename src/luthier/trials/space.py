@@ -3,10 +3,10 @@
 A parameter below a choice is called after it, as in `method=lora:method.rank`, so that one name has one domain.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from itertools import combinations
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -41,21 +41,47 @@ class Space:
     def of(cls, said: Mapping[str, Any]) -> "Space":
         """The space that a recipe says, by key paths; domains may be said plainly or be there already.
 
-        Raises ValidationError or ValueError where a domain is none.
+        Raises ValidationError or ValueError where a domain is none, or a setting is searched twice.
         """
-        return cls(tuple(_parameters(said, ())))
+        space = cls(tuple(_parameters(said, ())))
+        space._require_apart()
+        return space
+
+    def _require_apart(self) -> None:
+        places = [(p.path, p.under) for p in self.parameters]
+        for parameter in self.parameters:
+            if isinstance(parameter.domain, Choice):
+                for label, option in zip(parameter.domain.labels, parameter.domain.choice, strict=True):
+                    under = (*parameter.under, (parameter.name, label))
+                    places.extend((path, under) for path in beside(option))
+        for (path, under), (other, others) in combinations(places, 2):
+            together = all(dict(others).get(name, label) == label for name, label in under)
+            if together and (path == other or _lies_below(path, under, other) or _lies_below(other, others, path)):
+                also = "" if path == other else f": {min(path, other, key=len)} sets it too"
+                raise ValueError(f"{max(path, other, key=len)} is set twice in one trial{also}")
 
     @cached_property
     def by_name(self) -> dict[str, Parameter]:
         return {parameter.name: parameter for parameter in self.parameters}
 
-    @property
+    @cached_property
     def num_settings(self) -> int | None:
         """How many settings there are in all; None where a domain is a range of real numbers."""
-        levels = [parameter.domain.num_levels for parameter in self.parameters]
-        if any(each is None for each in levels):
+        if any(parameter.domain.num_levels is None for parameter in self.parameters):
             return None
-        return sum(1 for _ in self.grid()) if any(p.under for p in self.parameters) else prod(map(int, levels))  # type: ignore[arg-type]
+        return self._num_under(())
+
+    def _num_under(self, under: tuple[tuple[str, str], ...]) -> int:
+        """Settings of the parameters that apply under these labels and no others."""
+        num = 1
+        for parameter in self.parameters:
+            if parameter.under != under:
+                continue
+            if isinstance(parameter.domain, Choice):
+                num *= sum(self._num_under((*under, (parameter.name, label))) for label in parameter.domain.labels)
+            else:
+                num *= parameter.domain.num_levels or 1
+        return num
 
     def active(self, values: Values) -> list[Parameter]:
         """The parameters that apply under these values of the choices."""
@@ -74,8 +100,8 @@ class Space:
         return [p.domain.unit(values[p.name]) if p.name in values else 0.5 for p in self.parameters]
 
     def is_whole(self, values: Values) -> bool:
-        """Whether every parameter that applies has a value."""
-        return all(parameter.name in values for parameter in self.active(values))
+        """Whether every parameter that applies has a value, and one of its domain."""
+        return all(p.name in values and p.domain.holds(values[p.name]) for p in self.active(values))
 
     def settings(self, values: Values) -> dict[str, Any]:
         """What a trial changes in the recipe, by key path."""
@@ -83,8 +109,46 @@ class Space:
         for parameter in self.active(values):
             if parameter.name in values:
                 setting = parameter.domain.setting(values[parameter.name])
-                changes[parameter.path] = _plain(setting) if isinstance(parameter.domain, Choice) else setting
+                changes[parameter.path] = fixed(setting)
+                changes.update(beside(setting))
         return changes
+
+    def standing(self, recipe: Mapping[str, Any], changed: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Values:
+        """The values of a recipe as it stands, in plain objects; without those that lie outside the space.
+
+        `changed` gives the recipe, in plain objects, after changes by key path.
+        """
+        found: dict[str, Value] = {}
+        for parameter in self.parameters:
+            if not all(found.get(name) == label for name, label in parameter.under):
+                continue
+            setting = _at(recipe, parameter.path)
+            value = parameter.domain.value_of(setting)
+            if isinstance(parameter.domain, Choice) and isinstance(setting, Mapping):
+                value = self._label_of(parameter, recipe, changed)
+            if value is not None:
+                found[parameter.name] = value
+        return found
+
+    def _label_of(self, parameter: Parameter, recipe: Mapping[str, Any], changed: Callable[..., Any]) -> Value | None:
+        """The option of a component that leaves the recipe as it is, but for what is searched below it."""
+        assert isinstance(parameter.domain, Choice)
+        for label, option in zip(parameter.domain.labels, parameter.domain.choice, strict=True):
+            if isinstance(option, Mapping) and option.get("kind") != _at(recipe, f"{parameter.path}.kind"):
+                continue
+            below = [p.path for p in self.parameters if p.under == (*parameter.under, (parameter.name, label))]
+            kept = {path: _at(recipe, path) for path in below}
+            if changed({parameter.path: fixed(option), **beside(option), **kept}) == recipe:
+                return label
+        return None
+
+    def probes(self) -> Iterator[tuple[Parameter, Values]]:
+        """Each parameter alone, under the choices it needs, at each option or at both ends."""
+        for parameter in self.parameters:
+            domain = parameter.domain
+            values = domain.labels if isinstance(domain, Choice) else (domain.value(0.0), domain.value(1.0))
+            for value in values:
+                yield parameter, {**dict(parameter.under), parameter.name: value}
 
     def grid(self, num_of_ranges: int = 1) -> Any:
         """Every setting once, in a fixed order; a range gives so many evenly placed values."""
@@ -116,16 +180,45 @@ def _parameters(said: Mapping[str, Any], under: tuple[tuple[str, str], ...]) -> 
                 yield from _parameters(_below(path, option), (*under, (name, label)))
 
 
+def _lies_below(path: str, under: tuple[tuple[str, str], ...], above: str) -> bool:
+    """Whether a setting lies below another one, of which it is no part of an option."""
+    return path.startswith(f"{above}.") and all(name.rpartition(":")[2] != above for name, _ in under)
+
+
 def _below(path: str, option: Any) -> dict[str, Any]:
     """The domains among an option's own settings and in what goes with it, by key path."""
     if not isinstance(option, Mapping):
         return {}
-    own = {f"{path}.{key}": value for key, value in option.items() if is_domain(value)}
+    own = {path: value for path, value in _flat(path, option) if is_domain(value)}
     return {**own, **{key: value for key, value in option.get(ALSO, {}).items() if is_domain(value)}}
 
 
-def _plain(option: Any) -> Any:
-    """An option without what is searched below it."""
+def _flat(path: str, option: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in option.items():
+        if key == ALSO:
+            continue
+        if isinstance(value, Mapping) and not is_domain(value):
+            yield from _flat(f"{path}.{key}", value)
+        else:
+            yield f"{path}.{key}", value
+
+
+def fixed(option: Any) -> Any:
+    """An option without what is searched below it, and without what goes with it."""
     if not isinstance(option, Mapping):
         return option
-    return {key: value for key, value in option.items() if key != ALSO and not is_domain(value)}
+    return {key: fixed(value) for key, value in option.items() if key != ALSO and not is_domain(value)}
+
+
+def beside(option: Any) -> dict[str, Any]:
+    """The settings elsewhere that go with an option and are not searched, by key path."""
+    with_it = option.get(ALSO, {}) if isinstance(option, Mapping) else {}
+    return {path: value for path, value in with_it.items() if not is_domain(value)}
+
+
+def _at(recipe: Mapping[str, Any], path: str) -> Any:
+    """The setting at a key path; None where there is none."""
+    found: Any = recipe
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
