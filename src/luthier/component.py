@@ -7,8 +7,10 @@ is asked for, and only then. Other packages add kinds through the entry-point gr
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -152,8 +154,14 @@ def groups_of(kind: str) -> tuple[str, ...]:
     return tuple(group for group in GROUPS if kind in _modules(group))
 
 
-def _modules(group: str) -> dict[str, str]:
+def _modules(group: str) -> Mapping[str, str]:
     """Kind -> module that holds it."""
+    return _modules_along(group, tuple(sys.path))
+
+
+@cache
+def _modules_along(group: str, path: tuple[str, ...]) -> Mapping[str, str]:
+    """The same, looked up once for each path along which packages are found: to ask them all takes 10 ms."""
     spec = find_spec(GROUPS[group])
     assert spec is not None and spec.submodule_search_locations is not None
     own = [f"{GROUPS[group]}.{m.name}" for m in iter_modules(spec.submodule_search_locations)]

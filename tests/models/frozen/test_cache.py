@@ -266,7 +266,6 @@ def test_rows_beyond_the_budget_are_computed() -> None:
     expected = uncached(model, batch, cache)
     for _ in range(2):
         assert_same(result(model, batch), expected)
-    assert cache.store.is_full
     assert 0 < cache.store.num_bytes <= 4000
     assert not cache.holds(batch)
 
@@ -279,6 +278,7 @@ def test_rows_that_lie_flat_are_replayed_too(family: str, parts: tuple[str, ...]
     cache, batch = cache_for(model), texts(range(6))
     expected = uncached(model, batch, cache)
     assert_same(result(model, batch), expected)
+    result(model, texts([7]))  # it lies flat and padded at once
     assert_same(result(model, batch), expected)
     assert cache.num_replayed == 6
 

@@ -143,7 +143,8 @@ class FrozenCache:
         known = self._kinds.get(name)
         if form is None or (known is not None and known.form != form):
             return None
-        self._kinds[name] = _Kind(form, places.laid(states), states.dtype)
+        usual = "padded" if known is None else known.laid
+        self._kinds[name] = _Kind(form, places.laid(states, usual), states.dtype)
         return self._kinds[name]
 
     def _keep(self, batch: Batch, found: Mapping[Name, list[Tensor]]) -> None:

@@ -78,9 +78,13 @@ class Places:
             return "lines"
         return "whole" if states.dim() > 2 and len(states) == self.num_rows else None
 
-    def laid(self, states: Shaped[Tensor, "..."]) -> Laid:
-        """How states lie; those of another form than tokens have all of their batch's axes."""
-        return next((laid for laid, shape in self._shapes.items() if shape == tuple(states.shape[:2])), "padded")
+    def laid(self, states: Shaped[Tensor, "..."], usual: Laid = "padded") -> Laid:
+        """How states lie; those of another form than tokens have all of their batch's axes.
+
+        A single row lies in all ways at once: it is told as usual.
+        """
+        found = [laid for laid, shape in self._shapes.items() if shape == tuple(states.shape[:2])]
+        return usual if usual in found or not found else found[0]
 
     @property
     def _shapes(self) -> dict[Laid, tuple[int, int]]:
