@@ -14,6 +14,8 @@ from luthier.evaluation.metrics import Metric
 from luthier.merging.methods import Merge
 from luthier.methods import Method
 from luthier.recipe import dump
+from luthier.searching.samplers import Sampler
+from luthier.searching.schedulers import Scheduler
 from luthier.tasks import Task
 from luthier.training.optimizers import Optimizer
 from luthier.training.schedules import Schedule
@@ -26,9 +28,22 @@ CONTRACTS = {
     "optimizers": Optimizer,
     "schedules": Schedule,
     "merges": Merge,
+    "samplers": Sampler,
+    "schedulers": Scheduler,
 }
 SOURCE = re.compile(r"https?://|\b1[89]\d\d\b|\b20\d\d\b")
-DEFINED_HERE = {"accuracy", "loss", "mse", "token-accuracy", "constant", "text-classification"}
+DEFINED_HERE = {
+    "accuracy",
+    "loss",
+    "mse",
+    "token-accuracy",
+    "constant",
+    "text-classification",
+    "auto",
+    "full",
+    "grid",
+    "random",
+}
 """Kinds that are a definition rather than somebody's finding."""
 
 every_kind = pytest.mark.parametrize(("group", "kind"), KINDS)

@@ -90,7 +90,9 @@ def mistakes(path: Any, said: Any, space: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def _above(path: str, space: Mapping[Any, Any]) -> str | None:
-    return next((other for other, said in space.items() if path.startswith(f"{other}.") and is_domain(said)), None)
+    """The setting of the space that holds this one, if one does and may itself be searched."""
+    over = (each for each in space if path.startswith(f"{each}."))
+    return next((each for each in over if is_domain(space[each]) and forbidden(each) is None), None)
 
 
 def forbidden(path: str) -> str | None:

@@ -168,10 +168,12 @@ class Whole(_Range):
 
 
 def _which(value: Any) -> str | None:
-    keys = set(value) if isinstance(value, dict) else set()
-    return next((name for name in ("choice", "log", "uniform", "int") if name in keys), type(value).__name__.lower())
+    """The word that says which domain it is; None where there is none."""
+    said = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, Component) else {}
+    return next((name for name in WORDS if name in said), None)
 
 
+WORDS = ("choice", "log", "uniform", "int")
 Domain = Choice | Log | Uniform | Whole
 SaidDomain = Annotated[
     Annotated[Choice, Tag("choice")]
@@ -189,7 +191,7 @@ SaidDomain = Annotated[
 
 def is_domain(value: Any) -> bool:
     """Whether a recipe's value is meant as a domain, not as a setting."""
-    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("choice", "log", "uniform", "int")
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in WORDS
 
 
 def _label(option: Any) -> str:

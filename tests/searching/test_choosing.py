@@ -1,0 +1,72 @@
+"""What `auto` stands for depends on how many full runs the budget holds, and on the space."""
+
+import pytest
+
+from luthier.component import find
+from luthier.searching.choosing import choose
+from luthier.searching.samplers import Sampler
+from luthier.searching.samplers.auto import Auto as AutoSampler
+from luthier.searching.schedulers import Scheduler
+from luthier.searching.schedulers.auto import Auto as AutoScheduler
+from luthier.trials.history import History, Terms
+from luthier.trials.space import Space
+
+
+def real(num_parameters: int) -> Space:
+    return Space.of({f"training.p{number}": {"uniform": [0, 1]} for number in range(num_parameters)})
+
+
+def terms(num_runs: float) -> Terms:
+    return Terms(horizon=9, eta=3, units=int(num_runs * 9))
+
+
+def kinds(space: Space, num_runs: float) -> tuple[str, str]:
+    return AutoSampler().resolved(space, terms(num_runs)).kind(), AutoScheduler().resolved(
+        space, terms(num_runs)
+    ).kind()
+
+
+@pytest.mark.parametrize(
+    ("num_parameters", "num_runs", "expected"),
+    [
+        (6, 40, ("gp", "full")),
+        (6, 39.9, ("gp", "asha")),
+        (6, 5, ("gp", "asha")),
+        (6, 4.9, ("random", "asha")),
+        (9, 40, ("tpe", "asha")),
+        (9, 20, ("tpe", "asha")),
+    ],
+)
+def test_the_budget_and_the_number_of_parameters_choose(
+    num_parameters: int, num_runs: float, expected: tuple[str, str]
+) -> None:
+    assert kinds(real(num_parameters), num_runs) == expected
+
+
+def test_a_grid_that_the_budget_holds_is_gone_through() -> None:
+    space = Space.of({"a.b": {"choice": [1, 2, 3]}, "a.c": {"choice": [True, False]}})
+    assert kinds(space, 6) == ("grid", "full")
+    assert kinds(space, 5) == ("gp", "asha")
+
+
+def test_several_objectives_need_a_sampler_for_them() -> None:
+    assert choose(real(3), terms(50), num_objectives=2).sampler == "nsga2"
+
+
+def test_the_reason_is_told() -> None:
+    assert choose(real(3), terms(2)).because.startswith("the budget holds 2 full runs, too few")
+
+
+def test_whatever_is_chosen_is_there() -> None:
+    for num_runs in (2, 10, 50):
+        for num_parameters in (2, 20):
+            chosen = choose(real(num_parameters), terms(num_runs))
+            assert issubclass(find("samplers", chosen.sampler), Sampler)
+            assert issubclass(find("schedulers", chosen.scheduler), Scheduler)
+
+
+def test_auto_itself_decides_nothing() -> None:
+    with pytest.raises(AssertionError, match="resolved sampler"):
+        AutoSampler().suggest(real(1), History(), seed=0)
+    with pytest.raises(AssertionError, match="resolved scheduler"):
+        AutoScheduler().options(History(), terms(1))
