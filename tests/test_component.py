@@ -176,6 +176,7 @@ def test_the_public_api_is_what_it_says() -> None:
         "attach",
         "load",
         "merge",
+        "search",
         "share",
         "train",
         "tune",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.adapters import attach
-    from luthier.api import load, merge, train, tune
+    from luthier.api import load, merge, search, train, tune
     from luthier.errors import LuthierError
     from luthier.recipe import Recipe
     from luthier.run import Run
@@ -21,13 +21,14 @@ _HOMES = {
     "attach": "luthier.adapters",
     "load": "luthier.api",
     "merge": "luthier.api",
+    "search": "luthier.api",
     "share": "luthier.sharing",
     "train": "luthier.api",
     "tune": "luthier.api",
 }
 
 __version__ = "0.1.0"
-__all__ = ["LuthierError", "Recipe", "Run", "attach", "load", "merge", "share", "train", "tune"]
+__all__ = ["LuthierError", "Recipe", "Run", "attach", "load", "merge", "search", "share", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from luthier.component import Component
 from luthier.errors import MergeError
 from luthier.pipeline import follow
-from luthier.recipe import Recipe, check
+from luthier.recipe import Recipe, check, read
 from luthier.run import Record, Run
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from luthier.studying.concluding import Found
 
     States = Mapping[str, Tensor] | nn.Module
 
@@ -60,6 +62,34 @@ def train(
         if on_record is not None:
             on_record(record)
     return Run.open(recipe.output)
+
+
+def search(
+    recipe: Recipe | str | Path,
+    *,
+    budget: str | None = None,
+    num_workers: int = 1,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_record: Callable[[Record], object] | None = None,
+) -> "Found":
+    """Find the best settings of a recipe, or of one in a file, that a budget buys; -> the winner's recipe, and how much
+    better it is.
+
+    `budget` stands in place of the recipe's, as "20 runs", "30min" or "5000 steps". Raises LuthierError.
+    """
+    from luthier.studying.whole import search as follow_search
+
+    asked = recipe if isinstance(recipe, Recipe) else read(recipe)
+    if budget is not None:
+        asked = asked.changed({"search.budget": budget}, where="search")
+    found: Any = None
+    for record in follow_search(asked, num_workers=num_workers, overwrite=overwrite, resume=resume):
+        found = record.get("found", found)
+        if on_record is not None:
+            on_record(record)
+    result: Found = found
+    return result
 
 
 def load(folder: str | Path) -> Run:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from luthier.merge_cli import merge_app
+from luthier.search_cli import search_app
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """What a command line that cannot be understood raises; typer shows no other way to its name."""
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(merge_app)
+app.add_typer(search_app)
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value, as in training.epochs=5.")]
 Model = Annotated[str | None, typer.Option(help="Hub id, folder, or package:NAME/PATH.")]

@@ -75,7 +75,7 @@ def _shares(standing: Standing, trials: list[Trial], values: list[float], seed: 
             found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
     finally:
         logging.set_verbosity(before)
-    return dict(sorted(found.items(), key=lambda each: -each[1]))
+    return {name: float(share) for name, share in sorted(found.items(), key=lambda each: -each[1])}
 
 
 def _is_named(parameter: Parameter) -> bool:

@@ -81,7 +81,7 @@ def _table(standing: Standing) -> Markup:
     fit = [trial for trial in standing.history.trials if trial.last and trial.state != "failed"]
     ranked = sorted(fit, key=lambda trial: (not rung_of(trial).is_feasible, -trial.resource, rung_of(trial).values))
     names = short_names(standing.space)
-    head = ["trial", *(goal.name for goal in standing.goals), "of a run", "seconds", *names.values()]
+    head = ["trial", *(goal.name for goal in standing.goals), "of a run", "paid", *names.values()]
     return table(head, [_row(standing, trial, list(names)) for trial in ranked[:MOST_ROWS]]) if ranked else Markup("")
 
 

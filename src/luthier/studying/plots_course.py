@@ -107,7 +107,7 @@ def rungs(standing: Standing) -> Markup:
         ]
         is_best = best is not None and trial.number == best.number
         drawn = path(course, style="stroke-width:3" if is_best else None) if len(course) > 1 else ""
-        mark = dot(*course[-1], told_trial(standing, trial), radius=4 if is_best else 2)
+        mark = dot(*course[-1], told_trial(standing, trial), radius=4 if is_best else 2, class_=None)
         shade = None if is_best else 0.75 if trial.number in top else PALE
         return tag("g", drawn, mark, class_="line1" if is_best else "line2", opacity=shade)
 

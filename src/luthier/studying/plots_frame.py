@@ -18,6 +18,8 @@ from luthier.trials.history import Trial, Value
 from luthier.trials.space import Parameter
 
 WIDE = 2 * WIDTH
+HALO = "paint-order:stroke;stroke:var(--paper);stroke-width:3px"
+"""Style of words that lines run through."""
 PALE = 0.3
 """Opacity of what did not come far."""
 FURTHEST = 3.0
@@ -41,7 +43,7 @@ class Powers(Axis):
         return cls(tuple(tick for tick in ticks if first <= tick <= last), start, end)
 
     def label(self, tick: float) -> str:
-        return f"{10**tick:.3g}"
+        return small(10**tick)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,14 @@ class Clipped(Axis):
 
     def at(self, value: float) -> float:
         return super().at(min(self.ticks[-1], max(self.ticks[0], value)))
+
+
+def small(value: float) -> str:
+    """Of a tick, in few characters: 1e-3 and not 0.001."""
+    if 0.01 <= value < 10_000:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def axis_of(parameter: Parameter, values: Sequence[Value], start: float, end: float) -> Axis:
@@ -125,8 +135,10 @@ def judged(standing: Standing) -> list[Trial]:
     return [t for t in standing.history.trials if t.last is not None and math.isfinite(t.last.values[0])]
 
 
-def dot(x: float, y: float, told: str, *, radius: float = 3, hollow: bool = False, class_: str = "line1") -> Markup:
-    """A mark that says what it is where the pointer rests on it."""
+def dot(
+    x: float, y: float, told: str, *, radius: float = 3, hollow: bool = False, class_: str | None = "line1"
+) -> Markup:
+    """A mark that says what it is where the pointer rests on it; without a class of the colour that is round it."""
     style = "fill:var(--paper);stroke:currentColor;stroke-width:1.5" if hollow else None
     return tag("circle", tag("title", told), cx=x, cy=y, r=radius, style=style, class_=class_)
 

@@ -8,6 +8,7 @@ from luthier.report.plots import LEFT, RIGHT, WIDTH, Axis
 from luthier.report.words import percent
 from luthier.studying.importance import Importance
 from luthier.studying.plots_frame import (
+    HALO,
     PALE,
     WIDE,
     across,
@@ -133,13 +134,16 @@ def parallel(standing: Standing) -> Markup:
         marks.append(tag("text", "none", x=LEFT - 7, y=bottom + 20, text_anchor="end"))
     told = f"{len(trials)} trials over {columns} settings and {standing.goal.name}"
     key = "A line for each trial; the heaviest is the winner, dark ones are the best fifth."
-    return drawing("All settings at once", told, [*marks, *map(line, ranked)], key=key, height=HIGH)
+    return drawing("All settings at once", told, [*map(line, ranked), *marks], key=key, height=HIGH)
 
 
 def _column(x: float, axis: Axis, name: str, place: int) -> Markup:
     """An upright axis, its ticks to the left; names of neighbours stand at two heights."""
     stem = tag("line", x1=x, x2=x, y1=axis.end, y2=axis.start, class_="grid")
-    ticks = [tag("text", axis.label(tick), x=x - 4, y=axis.at(tick) + 4, text_anchor="end") for tick in axis.ticks]
+    ticks = [
+        tag("text", axis.label(tick), x=x - 4, y=axis.at(tick) + 4, text_anchor="end", style=HALO)
+        for tick in axis.ticks
+    ]
     head = tag("text", name, x=max(x, LEFT), y=14 + 16 * (place % 2), text_anchor="middle" if place else "start")
     return tag("g", stem, *ticks, head)
 

@@ -39,7 +39,7 @@ def told_settings(space: Space, values: Values) -> str:
 
 def written(value: Value) -> str:
     """A setting's value as people write it."""
-    return f"{value:.3g}" if isinstance(value, float) else setting(value)
+    return f"{value:.3g}".replace("e-0", "e-") if isinstance(value, float) else setting(value)
 
 
 def part_of(resource: int, standing: Standing) -> str:
