@@ -52,5 +52,5 @@ def propose(
 
 
 def trial_seed(seed: int, number: int) -> int:
-    """A trial's own seed: the search's, spread over 32 bits, and the trial's number, as the contract of samplers says."""
+    """A trial's own seed: the search's, spread over 32 bits, and the trial's number, as samplers are promised."""
     return int(np.random.SeedSequence(seed).generate_state(1)[0]) + number
