@@ -127,7 +127,7 @@ def test_the_recipe_as_it_stands_has_its_values_filled_in(recipe: Recipe, tmp_pa
 def test_a_learning_rate_that_breaks_a_trial_is_told(recipe: Recipe, tmp_path: Path) -> None:
     broken = recipe.changed({"training.learning_rate": 1e30, "search": None}, where="test")
     made = Session(broken.model_copy(update={"search": recipe.search}), Space(()), tmp_path, study="one")
-    with pytest.raises(LuthierError, match="no finite number|is nan"):
+    with pytest.raises(LuthierError, match=r"no finite number|is nan"):
         made.perform(Trial(0, {}, "running", 9), 9)
 
 
