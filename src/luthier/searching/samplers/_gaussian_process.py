@@ -20,17 +20,22 @@ Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
 JITTER = 1e-8
-GLOBAL = (("scale", 0.0, 1.0), ("noise", np.log(1e-4), 2.0))
+GLOBAL = (("scale", 0.0, 1.0), ("noise", np.log(1e-4), 2.5))
 """Name, mean and deviation of the normal priors of logarithms."""
 OF_RUNGS = (
     ("slope", 0.0, 0.5),
     ("differs", np.log(0.1), 1.5),
     ("bias", np.log(0.3), 1.5),
-    ("noise_below", np.log(1e-3), 2.0),
+    ("noise_below", np.log(0.05), 2.0),
 )
 """Those of rungs; the slope is taken as it is, not by its logarithm."""
 LENGTH_MEAN, LENGTH_DEVIATION = np.log(0.5), 1.0
-MOST_STEPS = 60
+MOST_STEPS, ENOUGH = 50, 1e-5
+"""Of the climb to the most density; and the relative gain at which it ends."""
+MANY = 60
+"""Points that determine the hyper-parameters well enough for a single climb."""
+SAME = 1e-9
+"""Distance below which two places are one."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Process:
         from scipy.linalg import solve_triangular
 
         _, scale, _, _ = self._parts
-        cross = self._cross(_squares(places, self.points, self.is_category))[0]
+        cross = self._cross(self._distances(places))[0]
         spread = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         variance = np.maximum(scale - (spread**2).sum(0), 1e-12 * scale)
         return cross @ self._weights, np.sqrt(variance)
@@ -79,7 +84,7 @@ class Process:
         from scipy.linalg import cho_solve
 
         weights, scale, _, _ = self._parts
-        cross, by_square = self._cross(_squares(place[None], self.points, self.is_category))
+        cross, by_square = self._cross(self._distances(place[None]))
         apart = np.where(self.is_category, 0.0, place[None] - self.points)
         by_axis = by_square[0][:, None] * 2 * weights * apart
         solved = cho_solve((self._factor, True), cross[0], check_finite=False)
@@ -98,10 +103,20 @@ class Process:
             scores=np.append(self.scores, expected),
         )
 
-    def _cross(self, squares: NDArray[np.float64]) -> tuple[Matrix, Matrix]:
+    def _distances(self, places: Matrix) -> Matrix:
+        """Squared and weighted distances [m, n] from the data."""
+        weights = self._parts[0]
+        number = ~self.is_category
+        one, other = (each[:, number] * np.sqrt(weights[number]) for each in (places, self.points))
+        found = np.maximum((one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T, 0)
+        for axis in np.flatnonzero(self.is_category):
+            found += weights[axis] * (np.abs(places[:, axis, None] - self.points[:, axis]) > SAME)
+        return np.asarray(found)
+
+    def _cross(self, squares: Matrix) -> tuple[Matrix, Matrix]:
         """Covariance with the data, and its derivative by the squared distance."""
-        weights, scale, _, slope = self._parts
-        kernel, by_square = _matern(np.tensordot(weights, squares, 1))
+        _, scale, _, slope = self._parts
+        kernel, by_square = _matern(squares)
         factor = scale * (1 + slope * self.below)
         return kernel * factor, by_square * factor
 
@@ -118,9 +133,10 @@ def fitted(points: Matrix, below: Vector, scores: Vector, is_category: NDArray[n
     loss = _loss(_squares(points, points, is_category), below, scores, means, deviations)
     bounds = list(zip(np.maximum(means - 4 * deviations, -16), means + 4 * deviations, strict=True))
     shorter = means - np.append(np.full(num_axes, 0.9), np.zeros(len(means) - num_axes))
+    options = {"maxiter": MOST_STEPS, "ftol": ENOUGH}
     ends = [
-        minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MOST_STEPS})
-        for start in (means, shorter)
+        minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        for start in ((means, shorter) if len(points) < MANY else (shorter,))
     ]
     return Process(points, below, scores, is_category, min(ends, key=lambda end: float(end.fun)).x)
 
@@ -184,7 +200,7 @@ def _squares(one: Matrix, other: Matrix, is_category: NDArray[np.bool_]) -> NDAr
     """Squared distances [axes, m, n], of categories 0 or 1."""
     apart = one.T[:, :, None] - other.T[:, None, :]
     found = apart**2
-    found[is_category] = np.abs(apart[is_category]) > 1e-9
+    found[is_category] = np.abs(apart[is_category]) > SAME
     return found
 
 

@@ -7,7 +7,7 @@ trials that were judged at both.
 https://arxiv.org/abs/1807.01774) does.
 `every`: all rungs of all trials, each at its place, for a model that knows of rungs.
 
-A trial that failed counts as the worst value there is, so that its surroundings are avoided.
+A trial that failed, or scored no number, counts as the worst value there is, so that its surroundings are avoided.
 """
 
 import math
@@ -17,6 +17,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal
 
+from luthier.trials.domains import Choice
 from luthier.trials.history import History, Rung, Trial, Values
 from luthier.trials.space import Space
 
@@ -54,11 +55,12 @@ class Seen:
 
 
 def seen(space: Space, history: History, rule: Rule) -> Seen:
-    """The points of a history, earlier searches' first, by a rule; trials that lack a value are passed over."""
-    trials = [trial for trial in (*history.earlier, *history.trials) if space.is_whole(trial.values)]
+    """The points of a history, earlier searches' first, by a rule; trials that lack a value, or have
+    one that lies outside, are passed over."""
+    trials = [trial for trial in (*history.earlier, *history.trials) if _lies_in(space, trial)]
     running = tuple(trial.values for trial in history.trials if trial.state == "running" and trial in trials)
     top = max((trial.resource for trial in trials), default=0)
-    judged = [trial for trial in trials if trial.rungs and trial.state != "failed"]
+    judged = [trial for trial in trials if trial.rungs and not _has_failed(trial)]
     if rule == "every":
         points = [_point(trial, rung, top) for trial in judged for rung in trial.rungs]
     elif rule == "highest" and (resource := highest(judged, len(space.parameters) + 2)):
@@ -109,4 +111,17 @@ def _failures(trials: Iterable[Trial], points: Sequence[Point]) -> list[Point]:
         return []
     worst = tuple(max(each) for each in zip(*(point.scores for point in points), strict=True))
     excess = tuple(max(each) for each in zip(*(point.excess for point in points), strict=True))
-    return [Point(trial.values, worst, excess, 1.0) for trial in trials if trial.state == "failed"]
+    return [Point(trial.values, worst, excess, 1.0) for trial in trials if _has_failed(trial)]
+
+
+def _has_failed(trial: Trial) -> bool:
+    return trial.state == "failed" or not all(math.isfinite(value) for rung in trial.rungs for value in rung.values)
+
+
+def _lies_in(space: Space, trial: Trial) -> bool:
+    """Whether each parameter that applies has a value of its domain."""
+    return space.is_whole(trial.values) and all(
+        str(value) in domain.labels if isinstance(domain, Choice) else domain.value_of(value) is not None
+        for parameter in space.active(trial.values)
+        for domain, value in [(parameter.domain, trial.values[parameter.name])]
+    )

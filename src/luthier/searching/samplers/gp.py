@@ -15,8 +15,10 @@ from pydantic import Field
 from luthier.searching.samplers import Sampler
 from luthier.searching.samplers._acquisitions import Valued, bound, log_ei, log_pi
 from luthier.searching.samplers._cube import Cube
-from luthier.searching.samplers._maximised import best_first
 from luthier.searching.samplers._draws import evenly
+from luthier.searching.samplers._maximised import best_first
+from luthier.searching.samplers._optuna import ask
+from luthier.searching.samplers._scalar import as_one
 from luthier.searching.samplers._seen import seen
 from luthier.searching.samplers._surrogate import Surrogate
 from luthier.searching.samplers._untried import first_untried
@@ -46,8 +48,11 @@ class Gp(Sampler):
         num_settings = len({tuple(sorted(point.values.items())) for point in found.points})
         if num_settings < (self.num_even or len(space.parameters) + 1):
             return evenly(space, history, seed=seed)
+        if found.num_objectives > 1 and self.acquisition == "log-ei":
+            return self._by_hypervolume(space, history, seed=seed)
+        points = as_one(found.points, seed=seed) if found.num_objectives > 1 else found.points
         cube = Cube(space)
-        model = Surrogate.of(cube, found.points, found.pending)
+        model = Surrogate.of(cube, points, found.pending)
         places = best_first(
             cube,
             lambda at: model.values(at, self._value),
@@ -56,6 +61,16 @@ class Gp(Sampler):
             seed=seed,
         )
         return first_untried(space, history, (space.values(place.tolist()) for place in places[:MOST_PROPOSALS]))
+
+    def _by_hypervolume(self, space: Space, history: History, *, seed: int) -> Values | None:
+        """Of several objectives: the most expected improvement of the volume that the front dominates."""
+        proposals = ask(
+            space,
+            seen(space, history, "last"),
+            lambda samplers: samplers.GPSampler(seed=seed % 2**32, n_startup_trials=1),
+            num=1,
+        )
+        return first_untried(space, history, proposals)
 
     def _value(self, mean: Vector, deviation: Vector, best: float) -> Valued:
         if self.acquisition == "ucb":
