@@ -160,6 +160,16 @@ def test_a_recipe_as_it_stands_has_the_values_of_its_own_settings() -> None:
     assert not space.is_whole(standing({**recipe, "t": {"rate": "auto", "decay": 0.1}}))
 
 
+def test_an_option_that_would_change_the_recipe_is_not_its_own() -> None:
+    space = Space.of({"method": {"choice": [{"kind": "lora"}, "full"]}})
+    recipe = {"method": {"kind": "lora", "rank": 64}}
+    assert space.standing(recipe, lambda changes: changed(recipe, changes)) == {}
+    ranks = Space.of({"method": {"choice": [{"kind": "lora", "rank": {"choice": [8, 16]}}, "full"]}})
+    assert ranks.standing(recipe, lambda changes: changed(recipe, changes)) == {}  # none of them is 64
+    known = space.standing(recipe, lambda changes: changed(recipe, changes), {"method": "lora"})
+    assert known == {"method": "lora"}
+
+
 def test_probes_try_each_option_and_both_ends_alone() -> None:
     space = Space.of({"a": {"choice": [{"kind": "x", "b": {"int": [1, 9]}}, "y"]}})
     assert [values for _, values in space.probes()] == [

@@ -93,7 +93,8 @@ class Session:
         rung = Rung(until, turned(goals, figures), figures["seconds"], excess(self._search.constraints, figures))
         per_unit = (ended - ready_at) / max(1, until - trial.resource)
         facts = {"step": work.step, "num_steps": work.num_steps, "figures": figures, PER_UNIT: per_unit}
-        return Judged(rung, facts, values_in(self._space, work.built.recipe) if trial.number == 0 else None)
+        is_default = trial.number == 0
+        return Judged(rung, facts, values_in(self._space, work.built.recipe, trial.values) if is_default else None)
 
     def forget(self, number: int) -> None:
         """Remove what a trial left."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -113,19 +114,25 @@ class Space:
                 changes.update(beside(setting))
         return changes
 
-    def standing(self, recipe: Mapping[str, Any], changed: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Values:
+    def standing(
+        self,
+        recipe: Mapping[str, Any],
+        changed: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        known: Values = MappingProxyType({}),
+    ) -> dict[str, Value]:
         """The values of a recipe as it stands, in plain objects; without those that lie outside the space.
 
-        `changed` gives the recipe, in plain objects, after changes by key path.
+        `changed` gives the recipe, in plain objects, after changes by key path; `known` values are taken as they are.
         """
-        found: dict[str, Value] = {}
+        found = dict(known)
         for parameter in self.parameters:
-            if not all(found.get(name) == label for name, label in parameter.under):
+            if parameter.name in found or not all(found.get(name) == label for name, label in parameter.under):
                 continue
             setting = _at(recipe, parameter.path)
-            value = parameter.domain.value_of(setting)
             if isinstance(parameter.domain, Choice) and isinstance(setting, Mapping):
                 value = self._label_of(parameter, recipe, changed)
+            else:
+                value = parameter.domain.value_of(setting)
             if value is not None:
                 found[parameter.name] = value
         return found
@@ -134,10 +141,16 @@ class Space:
         """The option of a component that leaves the recipe as it is, but for what is searched below it."""
         assert isinstance(parameter.domain, Choice)
         for label, option in zip(parameter.domain.labels, parameter.domain.choice, strict=True):
-            if isinstance(option, Mapping) and option.get("kind") != _at(recipe, f"{parameter.path}.kind"):
+            kind = option.get("kind") if isinstance(option, Mapping) else option
+            if kind != _at(recipe, f"{parameter.path}.kind"):
                 continue
-            below = [p.path for p in self.parameters if p.under == (*parameter.under, (parameter.name, label))]
-            kept = {path: _at(recipe, path) for path in below}
+            kept = {}
+            for below in self.parameters:
+                own = _at(recipe, below.path)
+                is_part = below.path.startswith(f"{parameter.path}.")  # and would be as the option's kind has it
+                is_kept = own is not None and not (is_part and below.domain.value_of(own) is None)
+                if is_kept and below.under == (*parameter.under, (parameter.name, label)):
+                    kept[below.path] = own
             if changed({parameter.path: fixed(option), **beside(option), **kept}) == recipe:
                 return label
         return None
