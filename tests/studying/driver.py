@@ -1,7 +1,7 @@
 """A search whose coordinator and workers are killed again and again: `driver.py FOLDER STORAGE NUM_KILLS SEED`.
 
-All its processes are forked from this one, so that everything is imported once, and most kills meet them at work, not at
-their beginning. After a kill of the coordinator the next life goes on with the folder. Prints how many of each were
+All its processes are forked from this one, so that everything is imported once, and most kills meet them at work, not
+at their beginning. After a kill of the coordinator the next life goes on with the folder. Prints how many of each were
 killed, as JSON.
 """
 
@@ -76,7 +76,7 @@ class Driver:
             if select.select([self._ours], [], [], 0.005)[0]:
                 self._hire()
             if self.killed.total() < self._num_kills and self._num_written > mark:
-                time.sleep(self._chance.random() * 0.08)
+                time.sleep(self._chance.random() * 0.1)
                 self._kill_one()
                 mark = self._mark()
             self._reap()
@@ -161,14 +161,14 @@ class Driver:
 def main() -> None:
     folder, storage, num_kills, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     folder.mkdir(exist_ok=True)
-    (folder / "fake.json").write_text(json.dumps({"unit_s": 0.01}))
+    (folder / "fake.json").write_text(json.dumps({"unit_s": 0.02}))
     search = Search(
         folder,
         plan(Halving()),
         Budget(units=NUM_UNITS),
         "tests.studying.fake:Fake",
         num_workers=NUM_WORKERS,
-        storage=storage or None,
+        storage=storage,
         most_losses=1000,
         most_deaths=1000,
     )

@@ -7,6 +7,7 @@ holds `lock`; a kill between two writes leaves a running trial, which `release` 
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -76,7 +77,7 @@ class Store:
             if FORMAT not in attributes:  # new, or cut off before it was told
                 store = cls(database, study, plan, earlier)
                 store.budget = budget
-                store.keep(EARLIER, [Entry(trial, -1).written(plan.goals) for trial in earlier])
+                store.keep(EARLIER, [_written(trial, plan) for trial in earlier])
                 store.keep(PLAN, plan.as_json())
                 store.keep(FORMAT, VERSION)
                 return store
@@ -104,6 +105,13 @@ class Store:
         _require_version(attributes, name)
         plan = Plan.of_json(attributes[PLAN])
         return cls(database, study, plan, _earlier(attributes, plan))
+
+    @classmethod
+    def remove(cls, url: str, name: str) -> None:
+        """Remove a search from a storage that keeps others, if it is there."""
+        database = Database(url, name, may_create=True)
+        with closing(database), database.lock.held(), suppress(KeyError):
+            database.storage.delete_study(database.storage.get_study_id_from_name(name))
 
     def close(self) -> None:
         self._database.close()
@@ -279,9 +287,15 @@ class Store:
         assert self.lock.is_held, "whoever decides holds the lock"
 
 
+def _written(trial: Trial, plan: Plan) -> dict[str, Any]:
+    """A trial of an earlier search."""
+    entry = Entry(trial, -1, landings=tuple(Landing(0.0) for _ in trial.rungs))
+    return {"state": trial.state, "number": trial.number, **entry.written(plan.goals)}
+
+
 def _earlier(attributes: Mapping[str, Any], plan: Plan) -> tuple[Trial, ...]:
-    told = enumerate(attributes[EARLIER])
-    return tuple(Entry.of(each, plan.goals, id=-1, number=number, state="done").trial for number, each in told)
+    told = attributes[EARLIER]
+    return tuple(Entry.of(t, plan.goals, id=-1, number=t["number"], state=t["state"]).trial for t in told)
 
 
 def _now() -> Any:

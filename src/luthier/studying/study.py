@@ -73,6 +73,8 @@ def follow(
     """
     with _claimed(search.folder, resume=resume, overwrite=overwrite), _no_orphans(search.folder) as lock:
         url = url_of(search.storage, search.folder)
+        if overwrite and search.storage is not None:
+            Store.remove(url, search.name)
         store = Store.create(url, search.name, search.plan, search.budget, search.earlier)
         if search.budget.units is not None or search.budget.seconds != store.budget.seconds:
             store.budget = search.budget
