@@ -80,6 +80,12 @@ def test_open_settings_are_told_as_they_are_settled(base: Path, tmp_path: Path) 
     assert "auto" not in checked.settled.values()
 
 
+def test_a_recipe_that_is_to_be_searched_is_checked_as_its_first_trial(base: Path, tmp_path: Path) -> None:
+    found = check(recipe(base, write_rows(tmp_path / "rows.csv"), search={"budget": "4 runs"}))
+    assert found.recipe.search is None
+    assert "search" not in found.settled
+
+
 def test_what_learns_is_told_by_name_and_number(base: Path, tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "rows.csv")
     head = check(recipe(base, rows, method={"kind": "partial", "train": "head"}))

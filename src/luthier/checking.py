@@ -97,7 +97,7 @@ def _gather(asked: Recipe, splits: Splits, built: Built) -> Checked:
     numbers = {name: _spread(rows["target"][:]) for name, rows in prepared.items() if not labels and _is_number(rows)}
     return Checked(
         recipe=resolved,
-        settled=dict(_settled(asked, resolved)),
+        settled=dict(_settled(asked.model_copy(update={"search": None}), resolved)),
         notes=(
             *resolved.notes,
             *splits.notes,
