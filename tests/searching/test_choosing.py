@@ -1,9 +1,11 @@
 """What `auto` stands for depends on how many full runs the budget holds, and on the space."""
 
+from dataclasses import replace
+
 import pytest
 
 from luthier.component import find
-from luthier.searching.choosing import choose
+from luthier.searching.choosing import choose, settle
 from luthier.searching.samplers import Sampler
 from luthier.searching.samplers.auto import Auto as AutoSampler
 from luthier.searching.schedulers import Scheduler
@@ -29,8 +31,7 @@ def kinds(space: Space, num_runs: float) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("num_parameters", "num_runs", "expected"),
     [
-        (6, 40, ("gp", "full")),
-        (6, 39.9, ("gp", "asha")),
+        (6, 40, ("gp", "asha")),
         (6, 5, ("gp", "asha")),
         (6, 4.9, ("random", "asha")),
         (9, 40, ("tpe", "asha")),
@@ -43,6 +44,11 @@ def test_the_budget_and_the_number_of_parameters_choose(
     assert kinds(real(num_parameters), num_runs) == expected
 
 
+def test_with_runs_for_both_the_looks_come_first_and_then_full_runs() -> None:
+    many, few = (AutoScheduler().resolved(real(6), terms(num_runs)) for num_runs in (20, 19))
+    assert (many.model_dump()["looks"], few.model_dump()["looks"]) == (0.25, 1.0)
+
+
 def test_a_grid_that_the_budget_holds_is_gone_through() -> None:
     space = Space.of({"a.b": {"choice": [1, 2, 3]}, "a.c": {"choice": [True, False]}})
     assert kinds(space, 6) == ("grid", "full")
@@ -50,7 +56,26 @@ def test_a_grid_that_the_budget_holds_is_gone_through() -> None:
 
 
 def test_several_objectives_need_a_sampler_for_them() -> None:
-    assert choose(real(3), terms(50), num_objectives=2).sampler == "nsga2"
+    assert choose(real(3), replace(terms(50), num_objectives=2)).sampler == "nsga2"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "num_runs", "expected"),
+    [
+        ("auto", "auto", 50, ("gp", "asha")),
+        ("auto", "bohb", 50, ("tpe", "bohb")),
+        ("auto", "hyperband", 50, ("gp", "hyperband")),
+        ("random", "auto", 50, ("random", "asha")),
+        ("gp", "auto", 50, ("gp", "asha")),
+        ("gp", "bohb", 50, ("gp", "bohb")),
+        ("sobol", "full", 50, ("sobol", "full")),
+    ],
+)
+def test_what_is_auto_suits_what_is_said(
+    sampler: str, scheduler: str, num_runs: float, expected: tuple[str, str]
+) -> None:
+    settled = settle(find("samplers", sampler)(), find("schedulers", scheduler)(), real(3), terms(num_runs))  # type: ignore[arg-type]
+    assert tuple(each.kind() for each in settled) == expected
 
 
 def test_the_reason_is_told() -> None:

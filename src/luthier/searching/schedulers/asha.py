@@ -8,10 +8,16 @@ among its n. The paper may let more than floor(n / eta) go on when better ones c
 with the rung's trials in order, the best first, and c_i the seconds that each took to come there, the best K are
 promoted, K the most with c_1 + ... + c_K <= (c_1 + ... + c_n) / eta: cheap trials go on more easily than dear ones.
 
+`looks`: after this share of the budget new trials run whole, for a model that has seen where to look; they count at
+every rung as trials that have gone on, so that those which wait seldom do.
+
 When less than a full run is left, a new trial would never be finished, and the best that waits is.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from luthier.searching.schedulers import Begin, Promote, Scheduler
 from luthier.searching.schedulers._ends import (
@@ -29,6 +35,8 @@ from luthier.trials.ranking import is_surely_before, ranked
 class Asha(Scheduler):
     """Whoever is among the best one in eta of its rung by now goes on; nobody waits for others."""
 
+    looks: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the budget after which new trials start with a full run, not with a short look."""
     cost_aware: bool = False
     """Counts seconds rather than trials: the best go on that took one in eta of the rung's time."""
 
@@ -38,15 +46,17 @@ class Asha(Scheduler):
             for resource in reversed(rungs_below(terms)):
                 for trial in self._promotable(history, resource, terms):
                     yield Promote(trial.number, resource * terms.eta)
-            yield Begin(1)
+            yield Begin(1 if history.committed < self.looks * terms.units else terms.horizon)
         yield from finishing(history, terms)
 
     def _promotable(self, history: History, resource: int, terms: Terms) -> list[Trial]:
         """Who waits at a rung and goes on, the best first."""
         there = [trial for trial in history.trials if trial.target >= resource and not _is_coming(trial, resource)]
+        num_gone_on = sum(trial.target > resource for trial in there)
+        if not self.cost_aware and num_gone_on >= len(there) // terms.eta:
+            return []
         order = ranked(there, resource)
         num = self._num_going_on(order, resource, terms)
-        num_gone_on = sum(trial.target > resource for trial in order)
         waiting = [trial for trial in order[:num] if waits(trial) and trial.target == resource]
         return waiting[: max(0, num - num_gone_on)]
 

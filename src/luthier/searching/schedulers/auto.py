@@ -16,6 +16,7 @@ class Auto(Scheduler):
         raise AssertionError("a search asks the resolved scheduler")
 
     def resolved(self, space: Space, terms: Terms) -> Scheduler:
-        scheduler = find("schedulers", choose(space, terms).scheduler)()
+        chosen = choose(space, terms)
+        scheduler = find("schedulers", chosen.scheduler).model_validate(chosen.settings)
         assert isinstance(scheduler, Scheduler)
         return scheduler
