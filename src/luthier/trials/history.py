@@ -63,7 +63,10 @@ class Trial:
 
     def at(self, resource: int) -> Rung | None:
         """Its rung at so many units, if it was judged there."""
-        return next((rung for rung in self.rungs if rung.resource == resource), None)
+        for rung in self.rungs:
+            if rung.resource == resource:
+                return rung
+        return None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Terms:
     """One in so many goes on from a rung."""
     units: int
     """Most units of all trials together."""
+    num_objectives: int = 1
 
 
 @dataclass(frozen=True)

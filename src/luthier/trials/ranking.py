@@ -6,6 +6,7 @@ loneliest first (Deb et al. 2002, NSGA-II, https://doi.org/10.1109/4235.996017).
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from luthier.trials.history import Rung, Trial
@@ -14,13 +15,34 @@ from luthier.trials.history import Rung, Trial
 def ranked(trials: Iterable[Trial], resource: int) -> list[Trial]:
     """All trials, the best at so many units first; those that were not judged there come last."""
     by_number = sorted(trials, key=lambda trial: trial.number)
+    judged = [(trial, rung) for trial in by_number if (rung := trial.at(resource))]
     others = [trial for trial in by_number if trial.at(resource) is None]
-    groups: dict[float, list[Trial]] = {}
-    for trial in by_number:
-        if rung := trial.at(resource):
-            groups.setdefault(_broken(rung), []).append(trial)
-    order = [trial for broken in sorted(groups) for trial in _by_objectives(groups[broken], resource)]
-    return [*order, *others]
+    if all(len(rung.values) == 1 for _, rung in judged):
+        judged.sort(key=lambda each: by_value(each[1]))
+        return [*(trial for trial, _ in judged), *others]
+    groups: dict[float, list[tuple[Trial, Rung]]] = {}
+    for trial, rung in judged:
+        groups.setdefault(_broken(rung), []).append((trial, rung))
+    return [*(trial for broken in sorted(groups) for trial in _by_fronts(groups[broken])), *others]
+
+
+def is_better(one: Rung, other: Rung) -> bool:
+    """Whether one breaks the constraints less; or, equally much, has the lower value or dominates."""
+    if _broken(one) != _broken(other):
+        return _broken(one) < _broken(other)
+    return _dominates(_values(one), _values(other))
+
+
+def num_better(rung: Rung, others: Sequence[Rung]) -> int:
+    """How many of the others are better; they are sorted by `by_value`."""
+    if len(rung.values) == 1:
+        return bisect_left(others, by_value(rung), key=by_value)
+    return sum(is_better(other, rung) for other in others)
+
+
+def by_value(rung: Rung) -> tuple[float, ...]:
+    """A key that sorts by broken constraints and values; of a single objective, the best first."""
+    return (_broken(rung), *_values(rung))
 
 
 def is_surely_before(one: Trial, other: Trial, resource: int) -> bool:
@@ -31,12 +53,8 @@ def is_surely_before(one: Trial, other: Trial, resource: int) -> bool:
     rung, theirs = one.at(resource), other.at(resource)
     if rung is None or theirs is None:
         return rung is not None
-    if _broken(rung) != _broken(theirs):
-        return _broken(rung) < _broken(theirs)
-    values, their_values = _values(rung), _values(theirs)
-    if len(values) == 1:
-        return (values[0], one.number) < (their_values[0], other.number)
-    return _dominates(values, their_values)
+    is_tie = len(rung.values) == 1 and by_value(rung) == by_value(theirs)
+    return one.number < other.number if is_tie else is_better(rung, theirs)
 
 
 def pareto_front(trials: Iterable[Trial], resource: int) -> list[Trial]:
@@ -53,14 +71,10 @@ def pareto_front(trials: Iterable[Trial], resource: int) -> list[Trial]:
     return [trial for trial, values in fit if not any(_dominates(others, values) for _, others in fit)]
 
 
-def _rung(trial: Trial, resource: int) -> Rung:
-    rung = trial.at(resource)
-    assert rung is not None
-    return rung
-
-
 def _broken(rung: Rung) -> float:
     """By how much the constraints are broken in all; 0 where they hold."""
+    if not rung.excess:
+        return 0.0
     return math.fsum(math.inf if math.isnan(each) else max(0.0, each) for each in rung.excess)
 
 
@@ -73,20 +87,16 @@ def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
     return all(a <= b for a, b in zip(one, other, strict=True)) and any(a < b for a, b in zip(one, other, strict=True))
 
 
-def _by_objectives(trials: Sequence[Trial], resource: int) -> list[Trial]:
-    """Trials that break the constraints equally much, the best first."""
-    points = {trial.number: _values(_rung(trial, resource)) for trial in trials}
-    if all(len(point) == 1 for point in points.values()):
-        return sorted(trials, key=lambda trial: (points[trial.number], trial.number))
+def _by_fronts(judged: Sequence[tuple[Trial, Rung]]) -> list[Trial]:
+    """Trials that break the constraints equally much, by number; the best first."""
     found: list[Trial] = []
-    rest = list(trials)
+    rest = [(trial, _values(rung)) for trial, rung in judged]
     while rest:
-        front = [a for a in rest if not any(_dominates(points[b.number], points[a.number]) for b in rest)]
-        in_front = {trial.number for trial in front}
-        room = _crowding([points[trial.number] for trial in front])
-        places = sorted(range(len(front)), key=lambda place: (-room[place], front[place].number))
-        found += [front[place] for place in places]
-        rest = [trial for trial in rest if trial.number not in in_front]
+        is_in_front = [not any(_dominates(theirs, point) for _, theirs in rest) for _, point in rest]
+        front = [each for each, is_in in zip(rest, is_in_front, strict=True) if is_in]
+        rest = [each for each, is_in in zip(rest, is_in_front, strict=True) if not is_in]
+        room = _crowding([point for _, point in front])
+        found += [front[place][0] for place in sorted(range(len(front)), key=lambda place: -room[place])]
     return found
 
 
