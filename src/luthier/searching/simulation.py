@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from luthier.searching.choosing import settle
 from luthier.searching.proposing import Start, propose
 from luthier.searching.samplers import Sampler
 from luthier.searching.schedulers import Promote, Scheduler, Wait
@@ -92,7 +93,7 @@ def simulate(
     earlier: tuple[Trial, ...] = (),
 ) -> Simulation:
     """Searches until nothing is left to do. `first`: the values of trial 0; `earlier`: what samplers know before."""
-    sampler, scheduler = sampler.resolved(space, terms), scheduler.resolved(space, terms)
+    sampler, scheduler = settle(sampler, scheduler, space, terms)
     history, clock, units = History(earlier=earlier), 0.0, 0
     events: list[Event] = []
     waiting = list(range(num_workers))

@@ -43,7 +43,8 @@ class Plan:
 
     def terms(self, units: int | None) -> Terms:
         """With a budget; None where it is not known yet."""
-        return Terms(horizon=self.horizon, eta=self.eta, units=UNKNOWN if units is None else units)
+        most = UNKNOWN if units is None else units
+        return Terms(horizon=self.horizon, eta=self.eta, units=most, num_objectives=len(self.goals))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for the store."""

@@ -15,7 +15,7 @@ from luthier.recipe import Recipe, dump
 from luthier.resume import FREE
 from luthier.searching.auto_space import auto_space
 from luthier.searching.budget import Unit
-from luthier.searching.choosing import choose
+from luthier.searching.choosing import choose, settle
 from luthier.searching.settings import Search
 from luthier.studying.goals import goals_of
 from luthier.studying.opening import earlier_trials, name_of
@@ -23,7 +23,6 @@ from luthier.studying.plan import Plan
 from luthier.studying.recipes import values_in
 from luthier.studying.store import Budget
 from luthier.studying.study import Search as Study
-from luthier.trials.history import Terms
 from luthier.trials.space import Space
 
 PERFORMER = "luthier.studying.session:make"
@@ -173,9 +172,11 @@ def _told(plan: Plan, search: Search, budget: Budget) -> str:
     names = _listed([parameter.path for parameter in plan.space.parameters])
     how = f"{plan.sampler.kind()}, {plan.scheduler.kind()}"
     if budget.units is not None:
-        chosen = choose(plan.space, Terms(plan.horizon, plan.eta, budget.units), num_objectives=len(plan.goals))
+        terms = plan.terms(budget.units)
+        settled = settle(plan.sampler, plan.scheduler, plan.space, terms)
         if "auto" in (plan.sampler.kind(), plan.scheduler.kind()):
-            how = f"auto: {chosen.sampler}, {chosen.scheduler}, as {chosen.because}"
+            because = choose(plan.space, terms).because
+            how = f"auto: {', '.join(each.kind() for each in settled)}, as {because}"
     return f"{names} for {' and '.join(goal.name for goal in plan.goals)}, within {search.spending} ({how})"
 
 

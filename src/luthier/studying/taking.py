@@ -3,9 +3,10 @@
 import math
 import re
 
+from luthier.searching.choosing import settle
 from luthier.searching.proposing import Start, propose, trial_seed
 from luthier.searching.samplers.random import Random
-from luthier.searching.schedulers import Begin, End, Promote, Wait
+from luthier.searching.schedulers import Begin, End, Promote, Scheduler, Wait
 from luthier.studying.entries import Entry, Snapshot
 from luthier.studying.performing import PER_UNIT
 from luthier.studying.plan import Plan
@@ -29,15 +30,8 @@ def take(store: Store, worker: str) -> Entry | Wait | End:
         due = _due(plan, terms, history)
         if due is not None:
             return _claimed(store, snapshot.entries[0], due.until, worker, bracket=due.bracket)
-        job = propose(
-            history,
-            plan.space,
-            plan.sampler.resolved(plan.space, terms),
-            plan.scheduler.resolved(plan.space, terms),
-            terms,
-            seed=plan.seed,
-            first=plan.default,
-        )
+        sampler, scheduler = settle(plan.sampler, plan.scheduler, plan.space, terms)
+        job = propose(history, plan.space, sampler, scheduler, terms, seed=plan.seed, first=plan.default)
         match job:
             case Start(values, until, bracket):
                 return store.begin(values, until, bracket, worker)
@@ -79,7 +73,7 @@ def hopeless(store: Store, snapshot: Snapshot) -> set[int]:
     if units is None:
         return failed
     terms = plan.terms(units)
-    return failed | plan.scheduler.resolved(plan.space, terms).hopeless(history, terms)
+    return failed | _scheduler(plan, terms).hopeless(history, terms)
 
 
 def _measured_first(store: Store, snapshot: Snapshot, worker: str) -> Entry | Wait | End:
@@ -100,8 +94,12 @@ def _due(plan: Plan, terms: Terms, history: History) -> Begin | None:
     """How far the first trial was to go from the start, where it was stopped at its measure."""
     if len(history.trials) != 1 or history.trials[0].state != "paused":
         return None
-    first = plan.scheduler.resolved(plan.space, terms).decide(History(), terms)
+    first = _scheduler(plan, terms).decide(History(), terms)
     return first if isinstance(first, Begin) and first.until > history.trials[0].target else None
+
+
+def _scheduler(plan: Plan, terms: Terms) -> Scheduler:
+    return settle(plan.sampler, plan.scheduler, plan.space, terms)[1]
 
 
 def _claimed(store: Store, entry: Entry, until: int, worker: str, *, bracket: int | None = None) -> Entry | Wait:

@@ -80,6 +80,7 @@ class Terms:
     units: int
     """Most units of all trials together."""
     num_objectives: int = 1
+    """How many values a rung has."""
 
 
 @dataclass(frozen=True)
