@@ -39,7 +39,7 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ],
     ("schedules", "cosine"): [{"floor": 0.1, "warmup": 0.0}],
     ("optimizers", "sgd"): [{"momentum": 0.0}],
-    ("schedulers", "asha"): [{"cost_aware": True}],
+    ("schedulers", "asha"): [{"cost_aware": True}, {"looks": 0.4}],
     ("schedulers", "median"): [{"grace": 1}],
 }
 """Settings that change much, tested beside the usual ones."""

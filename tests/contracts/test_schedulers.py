@@ -74,6 +74,10 @@ class Watched:
 
     inner: Scheduler
     seen: list[tuple[History, Decision, bool]] = field(default_factory=list)
+    advises: None = None
+
+    def kind(self) -> str:
+        return self.inner.kind()
 
     def resolved(self, space: Space, terms: Terms) -> "Watched":
         return Watched(self.inner.resolved(space, terms), self.seen)

@@ -52,7 +52,7 @@ class Asha(Scheduler):
     def _promotable(self, history: History, resource: int, terms: Terms) -> list[Trial]:
         """Who waits at a rung and goes on, the best first."""
         there = [trial for trial in history.trials if trial.target >= resource and not _is_coming(trial, resource)]
-        num_gone_on = sum(trial.target > resource for trial in there)
+        num_gone_on = sum(trial.target > resource for trial in history.trials)  # those too that run whole
         if not self.cost_aware and num_gone_on >= len(there) // terms.eta:
             return []
         order = ranked(there, resource)
