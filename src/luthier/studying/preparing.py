@@ -1,7 +1,7 @@
 """From a recipe to a search: rows and sizes are looked at once, whatever was auto is filled in, nothing is trained."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def prepared(recipe: Recipe, *, num_workers: int = 1) -> Prepared:
         earlier=earlier_trials(search.warm_start, plan),
         recipe=dump(written),
     )
-    return Prepared(written, study, _told(plan, search, budget), rows.splits.notes)
+    return Prepared(written, study, _told(plan, search, budget), (*rows.splits.notes, *_afterwards(search)))
 
 
 def _settled(recipe: Recipe) -> Recipe:
@@ -169,16 +169,21 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _told(plan: Plan, search: Search, budget: Budget) -> str:
-    names = _listed([parameter.path for parameter in plan.space.parameters])
+    paths = dict.fromkeys(parameter.path for parameter in plan.space.parameters)
     how = f"{plan.sampler.kind()}, {plan.scheduler.kind()}"
-    if budget.units is not None:
-        terms = plan.terms(budget.units)
-        settled = settle(plan.sampler, plan.scheduler, plan.space, terms)
-        if "auto" in (plan.sampler.kind(), plan.scheduler.kind()):
-            because = choose(plan.space, terms).because
-            how = f"auto: {', '.join(each.kind() for each in settled)}, as {because}"
-    return f"{names} for {' and '.join(goal.name for goal in plan.goals)}, within {search.spending} ({how})"
+    if "auto" in (plan.sampler.kind(), plan.scheduler.kind()):
+        how = "auto: chosen when the first rung was timed"
+        if budget.units is not None:
+            terms = plan.terms(budget.units)
+            settled = settle(plan.sampler, plan.scheduler, plan.space, terms)
+            how = f"auto: {', '.join(each.kind() for each in settled)}, as {choose(plan.space, terms).because}"
+    goals = " and ".join(goal.name for goal in plan.goals)
+    return f"{', '.join(paths)} for {goals}, within {search.spending} ({how})"
 
 
-def _listed(paths: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(paths))
+def _afterwards(search: Search) -> list[str]:
+    """What comes on top of the budget."""
+    if not search.replicates:
+        return []
+    num_runs = 2 * search.replicates
+    return [f"afterwards {num_runs} full runs hold the winner against the recipe as it stands (search.replicates)"]
