@@ -1,7 +1,7 @@
 """A history as an Optuna study in memory, made anew for each question, for one of Optuna's samplers to answer."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +12,7 @@ from luthier.trials.history import Value, Values
 from luthier.trials.space import Parameter, Space
 
 
-def ask(space: Space, seen: Seen, make: Callable[[Any], Any], *, num: int) -> list[Values]:
+def ask(space: Space, seen: Seen, make: Callable[[Any], Any], *, num: int) -> Iterator[Values]:
     """So many proposals for the next trial. `make`: a sampler, of the module `optuna.samplers`.
 
     Raises MissingExtra where optuna is not installed.
@@ -24,7 +24,8 @@ def ask(space: Space, seen: Seen, make: Callable[[Any], Any], *, num: int) -> li
         study = optuna.create_study(sampler=make(optuna.samplers), directions=["minimize"] * seen.num_objectives)
         study.add_trials([_trial(space, point) for point in seen.points])
         study.add_trials([_running(space, values) for values in seen.pending])
-        return [_asked(space, study) for _ in range(num)]
+        for _ in range(num):
+            yield _asked(space, study)
 
 
 def _asked(space: Space, study: Any) -> Values:

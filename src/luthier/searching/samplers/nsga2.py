@@ -32,8 +32,9 @@ class Nsga2(Sampler):
     population: Annotated[int, Field(ge=2)] = 20
     """Parents; before there are as many trials, these fill the space evenly."""
     crossing: Annotated[float, Field(gt=0)] = 15.0
+    """How near children stay to their two parents: the distribution index of crossover."""
     mutating: Annotated[float, Field(gt=0)] = 20.0
-    """How near children stay to a parent: distribution indices of crossover and of mutation."""
+    """How near they stay to where crossover put them: the distribution index of mutation."""
 
     def suggest(self, space: Space, history: History, *, seed: int) -> Values | None:
         points = seen(space, history, "last").points

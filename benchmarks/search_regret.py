@@ -1,0 +1,109 @@
+"""How near searchers come to a known minimum: Luthier's against Optuna's, on MFHartmann and BBOB.
+
+    python -m venv ENV && ENV/bin/pip install mf-prior-bench coco-experiment optuna==5.0.0 torch==2.13.0 pydantic rich
+    PYTHONPATH=src ENV/bin/python -m benchmarks.search_regret [--seeds 20] [--minutes 60] [--tasks mfh6_good ...]
+
+An environment of its own, for mf-prior-bench wants numpy 1.26. The budget is that of 40 full runs; told is the median
+over seeds of the regret: how far the best full run is from the minimum, after a quarter, half and all of the budget.
+All searchers have one worker; those of Optuna prune and never go on, Luthier's pause and resume. Seeds that the result
+has already are not run again, so that it may be made in pieces; seed by seed, so that a piece is balanced.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks._record import RESULTS, write
+from benchmarks._searched import BBOB, MFHARTMANN, NUM_RUNS, task
+from benchmarks._searchers import NEED_RUNGS, OURS, PEERS, SHARES, regrets
+
+Runs = dict[str, dict[str, dict[str, list[float | None]]]]
+"""Regrets by task, searcher and seed."""
+NONE_YET = float("inf")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=[*MFHARTMANN, *BBOB])
+    parser.add_argument("--searchers", nargs="+", default=[*OURS, *PEERS])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=60.0, help="no further run begins after these (60)")
+    parser.add_argument("--name", default="search-regret", help="of the file in benchmarks/results")
+    parser.add_argument("--again", action="store_true", help="run what the result has already, too")
+    asked = parser.parse_args()
+    end = time.monotonic() + 60 * asked.minutes
+    runs = _kept(asked.name)
+    for seed in range(asked.seeds):
+        for name in asked.tasks:
+            for searcher in asked.searchers:
+                if time.monotonic() > end or (name in BBOB and searcher in NEED_RUNGS):
+                    continue
+                of = runs.setdefault(name, {}).setdefault(searcher, {})
+                if str(seed) in of and not asked.again:
+                    continue
+                of[str(seed)] = regrets(task(name, seed=seed), searcher, seed=seed)
+            write(asked.name, table(runs), setting={"full_runs": NUM_RUNS, "shares": SHARES}, runs=runs)
+    print(shown(runs))
+
+
+def table(runs: Runs) -> list[dict[str, Any]]:
+    """By task and searcher: medians at each share, of all seeds that were run."""
+    return [
+        {"task": name, "searcher": searcher, "seeds": len(of), "regret": medians(of)}
+        for name, searchers in runs.items()
+        for searcher, of in searchers.items()
+        if of
+    ]
+
+
+def medians(of: Mapping[str, Sequence[float | None]], seeds: Sequence[str] | None = None) -> list[float | None]:
+    """At each share; no full run yet is worse than any, and None where that is the median."""
+    chosen = [of[seed] for seed in (seeds or of)]
+    found = [
+        statistics.median(NONE_YET if regret is None else regret for regret in each)
+        for each in zip(*chosen, strict=True)
+    ]
+    return [None if each == NONE_YET else each for each in found]
+
+
+def shown(runs: Runs) -> str:
+    """The tables of Markdown that the documentation has, over the seeds that all searchers of a task have."""
+    lines = []
+    for names in (MFHARTMANN, BBOB):
+        there = [name for name in names if name in runs]
+        if not there:
+            continue
+        lines += ["", "| searcher | " + " | ".join(there) + " |", "|---" * (len(there) + 1) + "|"]
+        for searcher in (*OURS, *PEERS):
+            if any(searcher in runs[name] for name in there):
+                cells = [_cell(runs[name], searcher) for name in there]
+                lines.append(f"| {searcher} | " + " | ".join(cells) + " |")
+        seeds = [len(_common(runs[name])) for name in there]
+        lines.append("| seeds | " + " | ".join(map(str, seeds)) + " |")
+    return "\n".join(lines)
+
+
+def _common(searchers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The seeds that every searcher of a task has."""
+    sets = [set(of) for of in searchers.values() if of]
+    return sorted(set.intersection(*sets), key=int) if sets else []
+
+
+def _cell(searchers: Mapping[str, Mapping[str, Any]], searcher: str) -> str:
+    seeds = _common(searchers)
+    if searcher not in searchers or not seeds:
+        return "-"
+    return " ".join("-" if each is None else f"{each:.3g}" for each in medians(searchers[searcher], seeds))
+
+
+def _kept(name: str) -> Runs:
+    path = RESULTS / f"{name}.json"
+    runs: Runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    return runs
+
+
+if __name__ == "__main__":
+    main()
