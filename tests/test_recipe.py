@@ -192,7 +192,7 @@ def homes(setting: str) -> Iterator[Any]:
         *(("text-classification", kind) for kind in names("methods")),
     ]
     for task, method in pairs:
-        part: Any = parse(LEAST.replace("text-classification", task) + f"method: {method}\n")
+        part: Any = parse(LEAST.replace("text-classification", task) + f"method: {method}\nsearch: {{}}\n")
         for parent in parents:
             part = getattr(part, parent, None)
         if part is not None and last in type(part).model_fields:

@@ -59,6 +59,11 @@ SHORT: list[dict[str, Any]] = [
     {"training": {"learning_rate": 1e-4, "micro_batch_tokens": None}},
     {"task": {"kind": "text-classification", "max_length": "auto", "labels": ["a", "b"]}},
     {"data": {"train": "a.csv", "validation": None, "test": 0.2, "columns": {"text": "body"}}},
+    {"search": {}},
+    {"search": {"space": "auto", "budget": 20, "sampler": "gp", "scheduler": {"kind": "asha"}}},
+    {"search": {"space": {"training.learning_rate": {"log": [1e-5, 1e-3]}, "training.batch_size": {"int": [8, 64]}}}},
+    {"search": {"space": {"method": {"choice": [{"kind": "lora", "rank": {"choice": [4, 8]}}, "full"]}}}},
+    {"search": {"budget": "30min", "objectives": "accuracy", "constraints": {"memory_gib": 8}}},
 ]
 
 WRONG: list[dict[str, Any]] = [
@@ -78,6 +83,13 @@ WRONG: list[dict[str, Any]] = [
     {"training": {"optimizer": "adam"}},
     {"training": {"device": "gpu"}},
     {"training": None},
+    {"search": 20},
+    {"search": {"budjet": 20}},
+    {"search": {"budget": None}},
+    {"search": {"space": {"training.learning_rate": {"log": [0, 1]}}}},
+    {"search": {"space": {"training.learning_rate": 1e-3}}},
+    {"search": {"sampler": "gpp"}},
+    {"search": {"scheduler": {"kind": "asha", "budget": 3}}},
 ]
 
 

@@ -138,6 +138,14 @@ OUR_NAMES = {
     "label_all_tokens": "task.label_subwords=all",
     "mlm_probability": "task.share",
     "wwm": "task.whole_words",
+    "hp_space": "search.space",
+    "search_space": "search.space",
+    "n_trials": "search.budget",
+    "num_trials": "search.budget",
+    "num_samples": "search.budget",
+    "time_budget_s": "search.budget=30min",
+    "search_alg": "search.sampler",
+    "pruner": "search.scheduler",
 }
 """Their name: the setting here, with its value where the name is one."""
 
@@ -157,6 +165,8 @@ INSTEAD = {
     "push_to_hub": "is a command here: luthier export RUN --push ORG/NAME",
     "hub_model_id": "is a command here: luthier export RUN --push ORG/NAME",
     "hub_token": "does not belong into a recipe: hf auth login, or the environment variable HF_TOKEN",
+    "direction": "needs no setting: every metric knows which way is better",
+    "directions": "needs no setting: every metric knows which way is better",
     "greater_is_better": "needs no setting: every metric knows which way is better",
     "per_device_eval_batch_size": "needs no setting: it follows from training.batch_size",
     "eval_batch_size": "needs no setting: it follows from training.batch_size",
@@ -221,6 +231,11 @@ KINDS_INSTEAD = {
     ("optimizers", "adamw_torch_fused"): "is kind: adamw here; it is fused",
     **{("optimizers", name): "is kind: adamw-8bit here" for name in ("adamw_8bit", "adamw_bnb_8bit")},
     ("optimizers", "paged_adamw_8bit"): "is kind: adamw-8bit here, as in {kind: adamw-8bit, paged: true}",
+    **{("samplers", name): "is kind: gp here" for name in ("bayes", "bayesian", "gaussian-process", "GPSampler")},
+    **{("samplers", name): "is kind: tpe here" for name in ("TPESampler", "hyperopt")},
+    **{("samplers", name): "is kind: sobol here" for name in ("qmc", "QMCSampler", "quasi-random")},
+    **{("schedulers", name): "is kind: halving here" for name in ("sha", "successive-halving", "successive_halving")},
+    ("schedulers", "none"): "is kind: full here",
     ("schedules", "constant_with_warmup"): "is kind: constant here; its warmup is a setting",
 }
 """A group and their kind; said only where no file or package here has that kind."""
