@@ -1,12 +1,14 @@
 """What every sampler does: a whole setting of the space from any history, the same one again from the same history."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from statistics import median
 from typing import Any
 
 import pytest
 
 from luthier.searching.samplers import Sampler
+from luthier.searching.samplers.random import Random
 from luthier.trials.history import History, Rung, Terms, Trial, Values
 from luthier.trials.space import Space
 from tests.contracts.kinds import all_of, kind_of
@@ -105,3 +107,59 @@ def test_no_setting_is_suggested_twice(sampler: Sampler) -> None:
         history = History((*history.trials, Trial(len(seen) - 1, values, "done", 1, rungs=(rung,))))
         assert len(seen) <= 6
     assert len(set(seen)) == 6
+
+
+every_learner = pytest.mark.parametrize(
+    "sampler", [each for each in all_of("samplers") if each.learns and each.kind() != "auto"], ids=kind_of
+)
+
+
+def search(sampler: Sampler, *, seed: int, num: int = 40, earlier: tuple[Trial, ...] = ()) -> list[float]:
+    """What full runs score, one after the other."""
+    history = History(earlier=earlier)
+    for number in range(num):
+        values = sampler.suggest(FLAT, history, seed=1000 * (seed + 1) + number)
+        assert values is not None
+        rung = Rung(9, (score(FLAT, values),), 9.0)
+        history = History((*history.trials, Trial(number, values, "done", 9, rungs=(rung,))), earlier)
+    return [trial.rungs[0].values[0] for trial in history.trials]
+
+
+@every_learner
+def test_whoever_learns_ends_nearer_than_chance(sampler: Sampler) -> None:
+    chance = median(min(search(Random(), seed=seed)) for seed in range(9))
+    assert median(min(search(sampler, seed=seed)) for seed in range(3)) < 0.7 * chance
+
+
+@every_learner
+def test_an_earlier_search_helps(sampler: Sampler) -> None:
+    earlier = [
+        Trial(number, values, "done", 9, rungs=(Rung(9, (score(FLAT, values),), 9.0),))
+        for number in range(40)
+        if (values := FLAT.values([(0.1 + number * 0.618034) % 1, (number * 0.414214) % 1, (number * 0.73205) % 1]))
+    ]
+    chance = median(min(search(Random(), seed=seed, num=4)) for seed in range(9))
+    warm = median(min(search(sampler, seed=seed, num=4, earlier=tuple(earlier))) for seed in range(5))
+    assert warm < 0.5 * chance
+
+
+@every_learner
+def test_several_objectives_and_constraints_are_taken(sampler: Sampler) -> None:
+    for excess in ((), (0.5, -0.5), (-1.0, -1.0)):
+        for num_objectives in (1, 2):
+            history = past(FLAT, 30, num_objectives=num_objectives, excess=excess)
+            assert_in(FLAT, sampler.suggest(FLAT, history, seed=1))
+
+
+@every_learner
+def test_scores_that_are_no_numbers_are_failures(sampler: Sampler) -> None:
+    fine = past(FLAT, 30)
+    trials = [
+        replace(trial, rungs=(replace(trial.rungs[0], values=(float("nan"),)),))
+        if trial.rungs and trial.number % 2
+        else trial
+        for trial in fine.trials
+    ]
+    assert_in(FLAT, sampler.suggest(FLAT, History(tuple(trials)), seed=1))
+    broken = [replace(trial, state="failed", rungs=()) for trial in fine.trials]
+    assert_in(FLAT, sampler.suggest(FLAT, History(tuple(broken)), seed=1))

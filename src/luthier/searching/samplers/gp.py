@@ -40,6 +40,8 @@ class Gp(Sampler):
     """Expected improvement by its logarithm, an upper confidence bound, or the probability of improvement."""
     width: Annotated[float, Field(gt=0)] = 2.0
     """Of the confidence bound, in deviations: the wider, the more it explores."""
+    margin: Annotated[float, Field(ge=0)] = 0.01
+    """Least improvement that counts, in deviations of what was scored: an optimum is not polished without end."""
     num_even: Annotated[int, Field(ge=1)] | None = None
     """Trials that fill the space evenly before the process is asked; one more than parameters where it is not said."""
 
@@ -75,4 +77,4 @@ class Gp(Sampler):
     def _value(self, mean: Vector, deviation: Vector, best: float) -> Valued:
         if self.acquisition == "ucb":
             return bound(mean, deviation, self.width)
-        return (log_ei if self.acquisition == "log-ei" else log_pi)(mean, deviation, best)
+        return (log_ei if self.acquisition == "log-ei" else log_pi)(mean, deviation, best - self.margin)

@@ -1,0 +1,60 @@
+"""What a model sees of trials that were judged at different rungs."""
+
+import pytest
+
+from luthier.searching.samplers._seen import Rule, highest, seen, steps
+from luthier.trials.history import History, Rung, Trial
+from luthier.trials.space import Space
+
+SPACE = Space.of({"a": {"uniform": [0, 1]}})
+
+
+def trial(number: int, *scores: float, state: str = "paused", value: float | None = None) -> Trial:
+    rungs = tuple(Rung(3**place, (score,), 1.0) for place, score in enumerate(scores))
+    values = {"a": number / 100 if value is None else value}
+    return Trial(number, values, state, 3 ** max(0, len(scores) - 1), rungs=rungs)  # type: ignore[arg-type]
+
+
+def scores(rule: Rule, *trials: Trial, earlier: tuple[Trial, ...] = ()) -> list[float]:
+    return [point.scores[0] for point in seen(SPACE, History(trials, earlier), rule).points]
+
+
+def test_last_values_are_brought_to_the_highest_rung_by_the_median_steps() -> None:
+    trials = trial(0, 10.0, 6.0, 5.0), trial(1, 9.0, 5.0), trial(2, 8.0, 2.0), trial(3, 12.0)
+    assert steps(trials) == {1: (-5.0,), 3: (-1.0,), 9: (0.0,)}  # -4 (of -4, -4, -6), then -1
+    assert scores("last", *trials) == [5.0, 4.0, 1.0, 7.0]
+
+
+def test_a_rung_that_nobody_shares_with_the_next_is_taken_as_it_is() -> None:
+    alone = Trial(1, {"a": 0.5}, "done", 9, rungs=(Rung(9, (1.0,), 1.0),))
+    assert scores("last", trial(0, 4.0), alone) == [4.0, 1.0]
+
+
+def test_the_highest_rung_with_enough_trials_counts_alone() -> None:
+    trials = [trial(number, 10.0 + number, 5.0 + number) for number in range(3)]
+    assert highest([*trials, trial(3, 1.0, 1.0, 1.0)], least=3) == 3
+    assert scores("highest", *trials, trial(3, 1.0, 0.5, 0.2), trial(4, 7.0)) == [5.0, 6.0, 7.0, 0.5]
+
+
+def test_every_rung_has_its_place_by_its_logarithm() -> None:
+    points = seen(SPACE, History((trial(0, 3.0, 2.0, 1.0),)), "every").points
+    assert [point.place for point in points] == pytest.approx([0.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("rule", ["last", "highest", "every"])
+def test_a_trial_that_failed_is_as_bad_as_the_worst(rule: Rule) -> None:
+    failed = trial(2, state="failed")
+    assert scores(rule, trial(0, 3.0), trial(1, 7.0), failed) == [3.0, 7.0, 7.0]
+    assert scores(rule, failed) == []
+
+
+@pytest.mark.parametrize("rule", ["last", "highest", "every"])
+def test_a_trial_without_a_value_or_outside_the_space_is_passed_over(rule: Rule) -> None:
+    assert scores(rule, Trial(0, {}, "done", 1, rungs=(Rung(1, (1.0,), 1.0),)), trial(1, 2.0, value=3.0)) == []
+
+
+def test_running_trials_are_pending_and_earlier_searches_are_seen_first() -> None:
+    running = trial(1, 2.0, state="running")
+    found = seen(SPACE, History((trial(0, 1.0), running), (trial(0, 5.0),)), "every")
+    assert [point.scores[0] for point in found.points] == [5.0, 1.0, 2.0]
+    assert found.pending == (running.values,)
