@@ -19,17 +19,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import optuna.storages._rdb.storage  # noqa: F401  imported before anything forks
-import sqlalchemy.orm  # noqa: F401
-
 from luthier.searching.schedulers.halving import Halving
 from luthier.studying import crew, worker
-from luthier.studying.store import Budget
+from luthier.studying.database import url_of
+from luthier.studying.performing import Judged
+from luthier.studying.store import Budget, Store
 from luthier.studying.study import Search, follow
-from tests.studying.fake import Fake, plan
+from luthier.studying.taking import take
+from luthier.trials.history import Rung
+from tests.studying import fake
 
 NUM_UNITS, NUM_WORKERS = 135, 2
-assert Fake
 
 
 class Remote:
@@ -92,8 +92,8 @@ class Driver:
         return log.stat().st_size if log.is_file() else 0
 
     def _kill_one(self) -> None:
-        victims = [self._coordinator, *sorted(self._workers)]
-        victim = victims[self._chance.randrange(len(victims))]
+        is_worker = self._workers and self._chance.random() < 0.6
+        victim = self._chance.choice(sorted(self._workers)) if is_worker else self._coordinator
         self.killed["coordinator" if victim == self._coordinator else "worker"] += 1
         os.kill(victim, signal.SIGKILL)
 
@@ -158,13 +158,28 @@ class Driver:
         return 0
 
 
+def warm(storage: str) -> None:
+    """Do in this process what the others will do, so that none of them does it for the first time."""
+    url = url_of(storage, Path())
+    store = Store.create(url, "warm", fake.plan(Halving()), Budget(units=27))
+    for _ in range(2):
+        take(store, "here/1")
+    with store.lock.held():
+        store.judged(0, "here/1", Judged(Rung(1, (0.0,), 1.0)))
+        store.release(store.snapshot().entries[1])
+    take(store, "here/1")
+    store.close()
+    Store.remove(url, "warm")
+
+
 def main() -> None:
     folder, storage, num_kills, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     folder.mkdir(exist_ok=True)
     (folder / "fake.json").write_text(json.dumps({"unit_s": 0.02}))
+    warm(storage)
     search = Search(
         folder,
-        plan(Halving()),
+        fake.plan(Halving()),
         Budget(units=NUM_UNITS),
         "tests.studying.fake:Fake",
         num_workers=NUM_WORKERS,

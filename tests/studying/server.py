@@ -22,7 +22,8 @@ class Server:
 
     def schema(self, name: str) -> str:
         """Room for new tables; -> its URL."""
-        self.run("psql", "-q", "-h", str(self._folder), "-U", "luthier", "-d", "postgres", "-c", f"CREATE SCHEMA {name}")
+        where = ("-h", str(self._folder), "-U", "luthier", "-d", "postgres")
+        self.run("psql", "-q", *where, "-c", f"CREATE SCHEMA {name}")
         return f"postgresql://luthier@/postgres?host={self._folder}&options=-csearch_path%3D{name}"
 
     def run(self, command: str, *arguments: str) -> None:
