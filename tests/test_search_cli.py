@@ -175,26 +175,18 @@ def test_a_search_runs_from_the_recipe_to_the_page_and_goes_on_with_more_budget(
     assert luthier_search(*line) == 2  # it is there
     assert "say --resume to go on" in capfd.readouterr().err
 
-    assert luthier_search(*line, "--budget", "2 runs", "--resume", "search.replicates=0", "--no-page") == 0
-    second = json.loads(Path("found/search.json").read_text())
-    assert second["budget"]["units"] == 18
-    assert second["verdict"] is None
-    assert [trial["settings"] for trial in second["trials"][:3]] == [trial["settings"] for trial in first["trials"][:3]]
-    assert luthier_search("status", "found") == 0
-
-
-@pytest.mark.slow
-def test_python_gives_the_winners_recipe(recipe: Path, tmp_path: Path) -> None:
-    asked = read(recipe, ["search.replicates=0", f"output={tmp_path / 'found'}"])
-    records: list[Any] = []
-    found = luthier.search(asked, budget="1 runs", on_record=records.append)
+    asked, records = read(recipe, ["search.replicates=0", "output=found"]), list[Any]()
+    found = luthier.search(asked, budget="2 runs", resume=True, on_record=records.append)
     assert isinstance(found, Found)
     assert found.recipe is not None
     assert found.recipe.search is None
     assert found.verdict is None
     assert found.conclusions
-    assert [record["event"] for record in records][-1] == "searched"
-    assert look(tmp_path / "found")[1].history == found.standing.history
+    assert records[-1]["event"] == "searched"
+    second = json.loads(Path("found/search.json").read_text())
+    assert second["budget"]["units"] == 18
+    assert [trial["settings"] for trial in second["trials"][:3]] == [trial["settings"] for trial in first["trials"][:3]]
+    assert look(Path("found"))[1].history == found.standing.history
 
 
 def test_a_search_needs_validation_rows_and_a_folder_of_its_own(recipe: Path, tmp_path: Path) -> None:

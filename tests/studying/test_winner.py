@@ -1,27 +1,24 @@
-"""Final runs of winner and default on tiny models, and what their difference says."""
+"""Final runs of winner and default, and what their difference says."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-import luthier
 from luthier.errors import RunError
 from luthier.evaluation.score import Score, metrics_of
 from luthier.evaluation.student import mean_with_interval
 from luthier.recipe import Recipe, check, read
-from luthier.run import Record, Run
+from luthier.run import Record
 from luthier.studying import winner
 from luthier.studying.verdict import Difference, Side, Verdict, difference
 from luthier.studying.winner import recipe_of, train_finals
 from luthier.trials.space import Space
-from tests.runs import tiny_model, write_rows
+from tests.report.folder import make_run, share_right
 
 SPACE = Space.of({"training.learning_rate": {"log": [1e-6, 1e-1]}})
-WINNER = {"training.learning_rate": 5e-3}
 (ACCURACY,) = metrics_of(("accuracy",))
 
 
@@ -80,92 +77,103 @@ def test_what_was_won_is_turned_by_the_metric(ends: tuple[float, float], higher_
     assert Verdict("loss", higher_is_better, "test", 10, side, side, gap, {}).outcome == outcome
 
 
-def recipe(folder: Path, **data: Any) -> Recipe:
-    said = {"epochs": 8, "batch_size": 8, "learning_rate": 1e-6, "precision": "fp32", "device": "cpu", "seed": 3}
+def recipe(folder: Path) -> Recipe:
     raw = {
-        "model": str(tiny_model(folder / "base")),
-        "data": {"train": str(write_rows(folder / "rows.csv")), "validation": 0.2, **data},
-        "task": "text-classification",
-        "training": said,
+        "model": "package:some_model/model",
+        "data": "train.csv",
+        "task": {"kind": "text-classification", "problem": "single-label", "labels": ["ham", "spam"]},
+        "training": {"learning_rate": 1e-6, "seed": 3},
         "output": str(folder / "found"),
         "search": {"replicates": 2},
     }
     return check(raw)
 
 
-def in_this_process(path: Path, *, command: str, overwrite: bool) -> None:
-    """What stands in for a process of its own."""
-    luthier.train(read(path), overwrite=overwrite, resume=True)
+class Trainer:
+    """Stands in for a process that trains: a run whose answers are right as often as is said for its name."""
+
+    def __init__(self, splits: Sequence[str] = ("validation", "test"), **right: int) -> None:
+        self.trained: list[str] = []
+        self._splits, self._right = splits, {name.replace("_", "-"): count for name, count in right.items()}
+
+    def __call__(self, path: Path, *, command: str, overwrite: bool) -> None:
+        self.trained.append(path.stem)
+        if path.stem not in self._right:
+            raise RunError("it broke")
+        rows = share_right(self._right[path.stem], 100)
+        make_run(path.with_suffix(""), dict.fromkeys(self._splits, rows), labels=("ham", "spam")).log("done")
 
 
-def finals(made: Recipe, folder: Path, default: bool = True) -> Iterator[Record]:
+def finals(made: Recipe, folder: Path, trainer: Trainer, *, rate: float = 5e-3, default: bool = True) -> list[Record]:
+    """What happens where the winner has this learning rate."""
     folder.mkdir(exist_ok=True)
     other = recipe_of(made, SPACE, {}) if default else None
-    return train_finals(recipe_of(made, SPACE, WINNER), other, folder, replicates=2, metric="accuracy")
+    won = recipe_of(made, SPACE, {"training.learning_rate": rate})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winner, "train_alone", trainer)
+        return list(train_finals(won, other, folder, replicates=2, metric="accuracy"))
 
 
 def test_a_finals_recipe_searches_nothing_and_cuts_the_same_rows_under_every_seed(tmp_path: Path) -> None:
-    made = recipe(tmp_path, test=0.2)
-    found = recipe_of(made, SPACE, WINNER)
+    made = recipe(tmp_path)
+    found = recipe_of(made, SPACE, {"training.learning_rate": 5e-3})
     assert found.search is None
     assert found.training.learning_rate == 5e-3
     assert found.data.cut_seed == 3
     assert recipe_of(made, SPACE, {}).training.learning_rate == 1e-6
 
 
-@pytest.mark.slow
-def test_winner_and_default_are_trained_under_the_same_seeds_and_never_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(winner, "train_alone", in_this_process)
-    made, folder = recipe(tmp_path, test=0.3), tmp_path / "found"
-    records = list(finals(made, folder))
-    names = ["winner-1", "default-1", "winner-2", "default-2"]
-    assert [record["name"] for record in records[:-1]] == names
-    verdict = records[-1]["verdict"]
-    assert (verdict.split, verdict.num_rows, verdict.metric) == ("test", 27, "accuracy")
-    assert list(verdict.winner.scores) == list(verdict.default.scores) == [3, 4]
+def test_winner_and_default_are_trained_under_the_same_seeds_and_judged_by_test_rows(tmp_path: Path) -> None:
+    made, folder = recipe(tmp_path), tmp_path / "found"
+    trainer = Trainer(winner_1=96, winner_2=98, default_1=80, default_2=84)
+    *records, last = finals(made, folder, trainer)
+    assert [record["name"] for record in records] == ["winner-1", "default-1", "winner-2", "default-2"]
+    assert trainer.trained == [record["name"] for record in records]
     for place, seed in ((1, 3), (2, 4)):
-        own = Run.open(folder / f"winner-{place}")
-        assert own.recipe.training.seed == seed
-        assert own.metrics["test"]["accuracy"]["value"] == verdict.winner.scores[seed]
-    targets = [[line["target"] for line in Run.open(folder / name).predictions("test")] for name in names]
-    assert targets[0] == targets[1] == targets[2] == targets[3]
+        for side, rate in (("winner", 5e-3), ("default", 1e-6)):
+            asked = read(folder / f"{side}-{place}.yaml").training
+            assert (asked.seed, asked.learning_rate) == (seed, rate)
+    verdict = last["verdict"]
+    assert (verdict.split, verdict.num_rows, verdict.metric) == ("test", 100, "accuracy")
+    assert verdict.winner.scores == {3: 0.96, 4: 0.98}
+    assert verdict.winner.score.value == pytest.approx(0.97)
+    assert verdict.default.scores == {3: 0.8, 4: 0.84}
+    assert verdict.winner.duration_s == 12.5
+    assert verdict.difference.score.value == pytest.approx(0.15)
     assert verdict.outcome == "won"
-    gaps = [verdict.winner.scores[seed] - verdict.default.scores[seed] for seed in (3, 4)]
-    assert verdict.difference.score.value == pytest.approx(sum(gaps) / 2)
-    assert (folder / "winner-1" / "model").is_dir()
-    assert not (folder / "default-1" / "model").exists()
-
-    monkeypatch.setattr(winner, "train_alone", None)  # nothing is trained again
-    assert list(finals(made, folder))[-1]["verdict"] == verdict
 
 
-@pytest.mark.slow
-def test_without_test_rows_the_validation_rows_judge_and_what_breaks_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(path: Path, **how: Any) -> None:
-        if path.stem != "winner-2":
-            raise RunError("it broke")
-        in_this_process(path, **how)
+def test_the_winners_models_are_kept_and_the_defaults_are_not(tmp_path: Path) -> None:
+    finals(recipe(tmp_path), tmp_path / "found", Trainer(winner_1=96, default_1=80))
+    assert (tmp_path / "found" / "winner-1" / "model").is_dir()
+    assert not (tmp_path / "found" / "default-1" / "model").exists()
+    assert (tmp_path / "found" / "default-1" / "predictions" / "test.jsonl").is_file()
 
-    monkeypatch.setattr(winner, "train_alone", broken)
-    verdict = list(finals(recipe(tmp_path), tmp_path / "found"))[-1]["verdict"]
+
+def test_what_is_done_is_not_done_again_and_another_winner_is(tmp_path: Path) -> None:
+    made, folder = recipe(tmp_path), tmp_path / "found"
+    right = {"winner_1": 96, "winner_2": 98, "default_1": 80, "default_2": 84}
+    first = finals(made, folder, Trainer(**right))[-1]["verdict"]
+    again = Trainer()
+    assert finals(made, folder, again)[-1]["verdict"] == first
+    assert again.trained == []
+    other = Trainer(winner_1=70, winner_2=70)
+    assert finals(made, folder, other, rate=2e-3)[-1]["verdict"].outcome == "lost"
+    assert other.trained == ["winner-1", "winner-2"]
+
+
+def test_without_test_rows_the_validation_rows_judge_and_what_breaks_is_told(tmp_path: Path) -> None:
+    trainer = Trainer(["validation"], winner_2=90, default_1=80)
+    verdict = finals(recipe(tmp_path), tmp_path / "found", trainer)[-1]["verdict"]
     assert verdict.split == "validation"
-    assert list(verdict.winner.scores) == [4]
-    assert verdict.default is None
+    assert verdict.winner.scores == {4: 0.9}
+    assert verdict.default.scores == {3: 0.8}
     assert verdict.difference is None
-    assert verdict.refused == dict.fromkeys(("winner-1", "default-1", "default-2"), "it broke")
+    assert verdict.outcome == "unknown"
+    assert verdict.refused == dict.fromkeys(("winner-1", "default-2"), "it broke")
 
 
-def test_where_no_final_run_comes_to_its_end_there_is_no_verdict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(path: Path, **how: Any) -> None:
-        raise RunError("it broke")
-
-    monkeypatch.setattr(winner, "train_alone", broken)
-    records = list(finals(recipe(tmp_path), tmp_path / "found", default=False))
+def test_where_no_final_run_comes_to_its_end_there_is_no_verdict(tmp_path: Path) -> None:
+    records = finals(recipe(tmp_path), tmp_path / "found", Trainer(), default=False)
     assert [record["event"] for record in records] == ["final", "refused"] * 2 + ["verdict"]
     assert records[-1]["verdict"] is None
