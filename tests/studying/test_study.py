@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from luthier.errors import RunError
 from luthier.interrupt import Interrupted, Stop
@@ -156,15 +157,13 @@ def test_two_folders_share_a_search_on_a_server(postgres: Server, tmp_path: Path
     }
 
 
-def test_what_a_dead_machine_left_is_taken_by_another_one(
-    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_dead_machine_left_is_taken_by_another_one(postgres: Server, tmp_path: Path) -> None:
     storage = postgres.schema("left_behind")
-    url = url_of(storage, tmp_path)
-    store = Store.create(url, "search", plan(), Budget(units=5))
+    store = Store.create(url_of(storage, tmp_path), "search", plan(), Budget(units=5))
     with store.lock.held():
         store.begin({"training.learning_rate": 1e-4, "method": "head", "training.warmup": 0.0}, 1, 0, "gone/1")
-    monkeypatch.setattr("luthier.studying.database.GRACE_S", -1)
+    with store._storage.engine.begin() as connection:
+        connection.execute(text("UPDATE trial_heartbeats SET heartbeat = heartbeat - INTERVAL '1 hour'"))
     records = told(follow(search_in(tmp_path / "a", units=5, storage=storage)))
-    trials = records[-1]["standing"].history.trials
-    assert all(trial.resource == trial.target for trial in trials)
+    assert units_of(tmp_path / "a")[0] == (0, 1)
+    assert all(trial.resource == trial.target for trial in records[-1]["standing"].history.trials)

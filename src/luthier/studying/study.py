@@ -198,7 +198,8 @@ class _Coordinator:
         self._duration = self._store.alive(self._crew.life, self._began)
         with self._store.lock.held():
             for entry in self._store.stale():
-                self._store.release(entry)
+                if not entry.worker.startswith(f"{self._crew.place}/"):  # ours are watched
+                    self._store.release(entry)
 
     def _is_time_over(self) -> bool:
         if time.monotonic() - self._noted_at > NOTE_S:
