@@ -100,11 +100,11 @@ def test_who_is_so_far_behind_that_the_rest_of_the_budget_cannot_help_is_hopeles
         return set(Asha().hopeless(History(tuple(trials)), Terms(9, 3, committed + left)))
 
     assert hopeless(90) == set()
-    # 11 more may begin, so 23 // 3 = 7 go on; of those behind them the first may be finished with the remainder.
-    assert hopeless(19) == {8, 9, 10, 11}
-    # One may begin, and 13 // 3 = 4 go on; to 3 units as many as 4 more, and 8 // 3 = 2: the first of those behind.
-    assert hopeless(9) == {3, 4, 5, 6, 7, 8, 9, 10, 11}
-    assert hopeless(8) == {2, 3, 4, 5, 6, 7, 8, 9, 10, 11}  # the best at 3 units is finished
+    # 9 more may begin and count, so 21 // 3 = 7 go on; 4 more may come to 3 units, and 8 // 3 = 2 go on from there.
+    # Of those that are passed over the third at 3 units may yet be finished.
+    assert hopeless(18) == {3, 7, 8, 9, 10, 11}
+    # Nobody comes any more: 4 go on from 1 unit, one from 3; of those behind the best at 3 units may be finished.
+    assert hopeless(9) == hopeless(8) == {2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
     assert hopeless(5) == {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}  # and that costs 6
 
 

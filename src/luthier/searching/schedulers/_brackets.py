@@ -108,8 +108,11 @@ def _promotions(trials: Sequence[Trial], bracket: Bracket, num_trials: int) -> I
         if any(is_on_its_way(trial) and trial.target == resource for trial in there):
             return
         # One that failed is there and comes last, so that it takes nobody's place and gives nobody one.
-        best = ranked(there, resource)[: len(there) // bracket.terms.eta]
-        going_on = [trial for trial in best if waits(trial) and trial.target == resource]
+        num, num_gone_on = len(there) // bracket.terms.eta, sum(trial.target > resource for trial in there)
+        if num_gone_on >= num:
+            continue
+        best = ranked(there, resource)[:num]
+        going_on = [trial for trial in best if waits(trial) and trial.target == resource][: num - num_gone_on]
         if going_on:
             yield from (Promote(trial.number, resource * bracket.terms.eta) for trial in going_on)
             return

@@ -76,9 +76,9 @@ class Asha(Scheduler):
     def hopeless(self, history: History, terms: Terms) -> frozenset[int]:
         """Those that too few can still come to their rung for.
 
-        Of a rung's n trials floor(n / eta) go on. Those on their way to it may come, and as many more as the budget
-        pays for: to the lowest rung 1 unit each while a full run is left, to the next ones the stretch from the rung
-        below. A trial is passed over if that many are surely before it; when less than a full run is left, all are.
+        Of a rung's n trials floor(n / eta) go on, while a full run is left. Those on their way to it may come, and as
+        many more as are paid for before less is left: the stretch from the rung below each, 1 unit to the lowest. A
+        trial is passed over if that many are surely before it; when less than a full run is left, all are.
         """
         terms = within_reach(terms)
         left = terms.units - history.committed
@@ -94,7 +94,7 @@ class Asha(Scheduler):
     def _is_passed(self, trial: Trial, history: History, terms: Terms) -> bool:
         resource, left = trial.resource, terms.units - history.committed
         there = [other for other in history.trials if other.target >= resource and other is not trial]
-        num_more = left - terms.horizon + 1 if resource == 1 else left // (resource - resource // terms.eta)
+        num_more = (left - terms.horizon) // (resource - resource // terms.eta)
         if self.cost_aware:  # seconds are not known before
             return False
         num_before = sum(is_surely_before(other, trial, resource) for other in there)
