@@ -10,10 +10,12 @@ from luthier.searching.samplers._cube import Cube, Matrix
 
 Vector = NDArray[np.float64]
 
-NUM_EVERYWHERE, NUM_AROUND, NUM_CLIMBS = 1024, 64, 5
-"""Points of the sequence, around each of the best trials, and climbs."""
+NUM_EVERYWHERE, NUM_AROUND, NUM_CLIMBS_NEAR, NUM_CLIMBS_FAR = 1024, 64, 2, 4
+"""Points of the sequence, and around each of the best trials; climbs from the ones and from the others."""
 WIDTHS = (0.02, 0.1)
 """Deviations of the points around the best trials."""
+APART = 0.1
+"""Least distance along some axis between two starts of a climb."""
 
 
 def best_first(
@@ -30,7 +32,10 @@ def best_first(
     random = np.random.default_rng(seed)
     places = cube.snapped(np.vstack([everywhere(cube.num_axes, seed=seed), *_neighbours(around, random)]))
     order = np.argsort(-values(places), kind="stable")
-    starts = places[_apart(places, order)]
+    # Near the best trials many points are good; the climbs from elsewhere are what finds another optimum.
+    is_near = order >= NUM_EVERYWHERE
+    near, far = _apart(places, order[is_near], NUM_CLIMBS_NEAR), _apart(places, order[~is_near], NUM_CLIMBS_FAR)
+    starts = places[[*near, *far]]
 
     def loss(place: Vector) -> tuple[float, Vector]:
         value, slope = slopes(place)
@@ -64,12 +69,12 @@ def _neighbours(around: Matrix, random: np.random.Generator) -> list[Matrix]:
     return found
 
 
-def _apart(places: Matrix, order: NDArray[np.int64]) -> list[int]:
+def _apart(places: Matrix, order: NDArray[np.int64], num: int) -> list[int]:
     """The best places, no two of them close to each other."""
     chosen: list[int] = []
     for each in order[:200]:
-        if all(np.abs(places[each] - places[other]).max() > 0.05 for other in chosen):
+        if all(np.abs(places[each] - places[other]).max() > APART for other in chosen):
             chosen.append(int(each))
-        if len(chosen) == NUM_CLIMBS:
+        if len(chosen) == num:
             break
     return chosen

@@ -29,7 +29,7 @@ class Nsga2(Sampler):
 
     learns: ClassVar[bool] = True
 
-    population: Annotated[int, Field(ge=2)] = 20
+    population: Annotated[int, Field(ge=2)] = 10
     """Parents; before there are as many trials, these fill the space evenly."""
     crossing: Annotated[float, Field(gt=0)] = 15.0
     """How near children stay to their two parents: the distribution index of crossover."""
