@@ -1,4 +1,4 @@
-"""A search whose coordinator and workers are killed again and again: `driver.py FOLDER STORAGE NUM_KILLS SEED`.
+"""A search whose processes are killed again and again: `driver.py FOLDER STORAGE NUM_WORKERS NUM_KILLS SEED`.
 
 All its processes are forked from this one, so that everything is imported once, and most kills meet them at work, not
 at their beginning. After a kill of the coordinator the next life goes on with the folder. Prints how many of each were
@@ -29,7 +29,7 @@ from luthier.studying.taking import take
 from luthier.trials.history import Rung
 from tests.studying import fake
 
-NUM_UNITS, NUM_WORKERS = 135, 2
+NUM_UNITS = 135
 
 
 class Remote:
@@ -173,7 +173,8 @@ def warm(storage: str) -> None:
 
 
 def main() -> None:
-    folder, storage, num_kills, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    folder, storage = Path(sys.argv[1]), sys.argv[2]
+    num_workers, num_kills, seed = map(int, sys.argv[3:])
     folder.mkdir(exist_ok=True)
     (folder / "fake.json").write_text(json.dumps({"unit_s": 0.02}))
     warm(storage)
@@ -182,7 +183,7 @@ def main() -> None:
         fake.plan(Halving()),
         Budget(units=NUM_UNITS),
         "tests.studying.fake:Fake",
-        num_workers=NUM_WORKERS,
+        num_workers=num_workers,
         storage=storage,
         most_losses=1000,
         most_deaths=1000,

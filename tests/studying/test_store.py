@@ -145,6 +145,34 @@ def test_a_trial_killed_between_its_rung_and_its_state_is_put_where_its_rung_say
     assert optuna.load_study(study_name="search", storage=url_of(storage, Path())).best_value == 0.75
 
 
+def test_a_claim_that_was_cut_off_leaves_a_trial_that_goes_on(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = made(storage)
+    begun(store)
+    judged(store, 0, 1, 0.5)
+    monkeypatch.setattr(store._storage, "set_trial_state_values", cut_off)
+    with pytest.raises(KeyboardInterrupt), store.lock.held():
+        store.claim(store.snapshot().entries[0], 3, "here/2")
+    trial = made(storage).snapshot().entries[0].trial
+    assert (trial.state, trial.target, trial.resource) == ("paused", 3, 1)
+
+
+def test_a_failure_that_was_cut_off_is_one(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = made(storage)
+    begun(store)
+    monkeypatch.setattr(store._storage, "set_trial_state_values", cut_off)
+    with pytest.raises(KeyboardInterrupt), store.lock.held():
+        store.failed(0, "here/1", "the loss is nan")
+    store = made(storage)
+    with store.lock.held():
+        store.release(store.snapshot().entries[0])
+    assert store.snapshot().entries[0].trial.state == "failed"
+
+
+def cut_off(*_: object) -> None:
+    """As by a kill."""
+    raise KeyboardInterrupt
+
+
 def test_a_trial_that_kills_its_workers_fails_at_the_second_one(storage: str) -> None:
     store = made(storage)
     begun(store)

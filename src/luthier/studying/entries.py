@@ -96,6 +96,17 @@ class Snapshot:
         return [entry for entry in running if entry.worker == place or entry.worker.startswith(f"{place}/")]
 
 
+def written_alone(trial: Trial, goals: Sequence[Goal]) -> dict[str, Any]:
+    """A trial of another search, as JSON."""
+    entry = Entry(trial, -1, landings=tuple(Landing(0.0) for _ in trial.rungs))
+    return {"state": trial.state, "number": trial.number, **entry.written(goals)}
+
+
+def read_alone(told: Mapping[str, Any], goals: Sequence[Goal]) -> Trial:
+    """What `written_alone` wrote."""
+    return Entry.of(told, goals, id=-1, number=told["number"], state=told["state"]).trial
+
+
 def rung_of(told: Mapping[str, Any], goals: Sequence[Goal]) -> Rung:
     return Rung(told["resource"], tuple(turned(told["values"], goals)), told["seconds"], tuple(told["excess"]))
 

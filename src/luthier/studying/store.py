@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Self
 
 from luthier.errors import RunError
 from luthier.studying.database import Database
-from luthier.studying.entries import Entry, Landing, Snapshot, turned
+from luthier.studying.entries import Entry, Landing, Snapshot, read_alone, turned, written_alone
 from luthier.studying.optuna_terms import distribution, inside
 from luthier.studying.performing import Judged
 from luthier.studying.plan import Plan, differences
@@ -77,7 +78,7 @@ class Store:
             if FORMAT not in attributes:  # new, or cut off before it was told
                 store = cls(database, study, plan, earlier)
                 store.budget = budget
-                store.keep(EARLIER, [_written(trial, plan) for trial in earlier])
+                store.keep(EARLIER, [written_alone(trial, plan.goals) for trial in earlier])
                 store.keep(PLAN, plan.as_json())
                 store.keep(FORMAT, VERSION)
                 return store
@@ -87,7 +88,7 @@ class Store:
                 f"the search {name} was begun otherwise: {'; '.join(told)}; "
                 "say what it was, or choose another output (on a server, another name)"
             )
-        return cls(database, study, plan, _earlier(attributes, plan))
+        return cls(database, study, plan, [read_alone(told, plan.goals) for told in attributes[EARLIER]])
 
     @classmethod
     def open(cls, url: str, name: str) -> Self:
@@ -104,7 +105,7 @@ class Store:
         attributes = database.storage.get_study_user_attrs(study)
         _require_version(attributes, name)
         plan = Plan.of_json(attributes[PLAN])
-        return cls(database, study, plan, _earlier(attributes, plan))
+        return cls(database, study, plan, [read_alone(told, plan.goals) for told in attributes[EARLIER]])
 
     @classmethod
     def remove(cls, url: str, name: str) -> None:
@@ -166,7 +167,7 @@ class Store:
             state=TrialState.RUNNING,
             value=None,
             values=None,
-            datetime_start=_now(),
+            datetime_start=datetime.now(),
             datetime_complete=None,
             params=params,
             distributions={name: distribution(self.plan.space.by_name[name].domain) for name in params},
@@ -184,13 +185,16 @@ class Store:
         """A paused trial for a worker; None where somebody else has it."""
         from optuna.trial import TrialState
 
-        self._storage.record_heartbeat(entry.id)  # before it runs: its last sign of life may be old
-        if not self._storage.set_trial_state_values(entry.id, TrialState.RUNNING):
+        self._require_lock()
+        if self.snapshot().entries[entry.trial.number].trial.state != "paused":
             return None
         its = entry.trial.bracket if bracket is None else bracket
-        taken = entry.changed({"state": "running", "target": until, "bracket": its}, worker=worker)
+        taken = entry.changed({"target": until, "bracket": its}, worker=worker)
+        # Cut off in between, it is a trial with its way still to go; the other way round nobody would know whose it is.
+        self._storage.record_heartbeat(entry.id)
         self._write(taken)
-        return taken
+        is_ours = self._storage.set_trial_state_values(entry.id, TrialState.RUNNING)
+        return taken.changed({"state": "running"}) if is_ours else None
 
     def judged(self, number: int, worker: str, judged: Judged) -> Trial:
         """A worker's trial came to its rung: it is paused there, or done.
@@ -224,6 +228,8 @@ class Store:
         left = entry if num_losses is None else entry.changed(num_losses=num_losses)
         if most_losses is not None and left.num_losses >= most_losses:
             return self._fail(left, f"killed its worker {left.num_losses} times, perhaps out of memory")
+        if left.reason is not None:  # told as failed, and cut off before it was
+            return self._fail(left, left.reason)
         if left != entry:
             self._write(left)
         return self._settle(left)
@@ -285,23 +291,6 @@ class Store:
 
     def _require_lock(self) -> None:
         assert self.lock.is_held, "whoever decides holds the lock"
-
-
-def _written(trial: Trial, plan: Plan) -> dict[str, Any]:
-    """A trial of an earlier search."""
-    entry = Entry(trial, -1, landings=tuple(Landing(0.0) for _ in trial.rungs))
-    return {"state": trial.state, "number": trial.number, **entry.written(plan.goals)}
-
-
-def _earlier(attributes: Mapping[str, Any], plan: Plan) -> tuple[Trial, ...]:
-    told = attributes[EARLIER]
-    return tuple(Entry.of(t, plan.goals, id=-1, number=t["number"], state=t["state"]).trial for t in told)
-
-
-def _now() -> Any:
-    from datetime import datetime
-
-    return datetime.now()
 
 
 def _require_version(attributes: Mapping[str, Any], name: str) -> None:
