@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-IS_REQUIRED = "CI" in os.environ
+IS_REQUIRED = "LUTHIER_NEEDS_POSTGRES" in os.environ
 """Where .ci/run installs it, nothing is skipped."""
 
 
