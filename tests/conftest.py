@@ -26,7 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
 def _self_checks_by_a_fork() -> Iterator[None]:
     """A run's self-check is a fresh process of Luthier, but not one of torch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "run", fresh.instead_of(subprocess.run))
+        patch.setattr(subprocess, "run", fresh.run_or_fork)
         yield
 
 
@@ -41,6 +41,12 @@ def _scores_are_resampled_less() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(score, "interval", functools.partial(bootstrap.interval, num_resamples=50))
         yield
+
+
+@pytest.fixture
+def processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch, too, is to be imported once more, or no server can be reached."""
+    monkeypatch.setattr(subprocess, "run", fresh.started)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ LIBRARIES = (
 )
 COMMAND = [sys.executable, "-m", "luthier"]
 
+started = subprocess.run
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["__main__", *LIBRARIES])
 
@@ -46,14 +47,10 @@ def _live(arguments: list[str], environment: dict[str, str], heard: tuple[Path, 
     main(arguments)
 
 
-def instead_of(started: Callable[..., Any]) -> Callable[..., Any]:
+def run_or_fork(command: Any, **how: Any) -> Any:
     """In the place of `subprocess.run`: Luthier's commands by a fork, all others as ever."""
-
-    def run_or_fork(command: Any, **how: Any) -> Any:
-        is_ours = isinstance(command, list) and command[: len(COMMAND)] == COMMAND
-        return run(command) if is_ours and how == {"capture_output": True, "text": True} else started(command, **how)
-
-    return run_or_fork
+    is_ours = isinstance(command, list) and command[: len(COMMAND)] == COMMAND
+    return run(command) if is_ours and how == {"capture_output": True, "text": True} else started(command, **how)
 
 
 def run_alone(command: list[str]) -> tuple[int, str]:

@@ -66,6 +66,7 @@ def write_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("processes_of_their_own")
 def test_a_model_of_a_plug_in_trains_and_answers_after_reloading(spinet: None, tmp_path: Path) -> None:
     run, _ = tiny_run(tmp_path, model=str(write_model(tmp_path / "model")))
     model, _ = run.load("cpu")
