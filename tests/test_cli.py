@@ -38,6 +38,7 @@ def test_help_imports_neither_torch_nor_transformers() -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.usefixtures("processes_of_their_own")
 def test_train_needs_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, rows = tiny_model(tmp_path / "base"), write_rows(tmp_path / "rows.csv")
     options = ("--model", base, "--data", rows, "--task", "text-classification", "--output", tmp_path / "run")

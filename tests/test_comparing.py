@@ -38,6 +38,7 @@ def recipe(folder: Path, compared: dict[str, Any] | None = None) -> Recipe:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("runs_by_a_fork")
 def test_variants_are_ranked_and_what_is_refused_is_told(tmp_path: Path) -> None:
     made = recipe(
         tmp_path,
@@ -127,6 +128,7 @@ def test_missing_rows_are_told_once_before_anything_is_begun(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("runs_by_a_fork")
 def test_a_signal_stops_the_variant_at_a_steps_end_and_the_comparison_goes_on(tmp_path: Path) -> None:
     made = recipe(tmp_path, {"full": {"method": "full", "training.epochs": 300}, "head": HEAD})
     (tmp_path / "compare.yaml").write_text(dump(made))

@@ -240,6 +240,7 @@ def test_what_has_no_classes_is_refused_before_anything_is_begun(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("runs_by_a_fork")
 def test_a_curve_is_drawn_and_goes_on_where_it_was_left(tmp_path: Path) -> None:
     tiny_model(tmp_path / "base")
     made, folder = recipe(tmp_path), tmp_path / "curve"
@@ -278,6 +279,7 @@ def follow_events(records: Iterator[Record], told: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("runs_by_a_fork")
 def test_where_a_whole_split_is_refused_the_others_are_not_tried(tmp_path: Path) -> None:
     tiny_model(tmp_path / "base")
     made = recipe(tmp_path).changed({"method": {"kind": "partial", "train": ["nothing"]}}, where="test")

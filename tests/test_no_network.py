@@ -13,6 +13,7 @@ import pytest
 from tests.runs import tiny_model, tiny_run, write_rows
 
 
+@pytest.mark.usefixtures("processes_of_their_own")
 def test_a_whole_run_opens_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the hub's client is not told that it is offline."""
     asked: list[Any] = []

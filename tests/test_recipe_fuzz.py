@@ -1,15 +1,12 @@
 """Whatever stands in a recipe's file, a recipe comes of it or a RecipeError: 5,000 mutations of good ones, seeded."""
 
 import copy
-import functools
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from luthier import component
 from luthier.errors import DataError, RecipeError
 from luthier.other_names import INSTEAD, OUR_NAMES
 from luthier.recipe import Recipe, dump, parse
@@ -51,14 +48,6 @@ ODD: tuple[Any, ...] = (
 )  # fmt: skip
 
 PATHS = ("model", "method.rank", "task.kind", "training.optimizer.betas", "output.x", "a.b.c", ".")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _reads_the_installed_packages_once() -> Iterator[None]:
-    """Two thirds of a parse, and no part of what is tried here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(component, "entry_points", functools.cache(component.entry_points))
-        yield
 
 
 def tried(text: str, overrides: tuple[str, ...] = ()) -> bool:

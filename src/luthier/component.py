@@ -6,6 +6,7 @@ is asked for, and only then. Other packages add kinds through the entry-point gr
 `luthier.tasks`, ...: an entry point names a module, and the module's name is the kind.
 """
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_origin
 
@@ -165,9 +167,21 @@ def _modules_along(group: str, path: tuple[str, ...]) -> Mapping[str, str]:
     spec = find_spec(GROUPS[group])
     assert spec is not None and spec.submodule_search_locations is not None
     own = [f"{GROUPS[group]}.{m.name}" for m in iter_modules(spec.submodule_search_locations)]
-    others = [entry.value for entry in entry_points(group=f"luthier.{group}")]
+    others = _installed(group, _folders())
     public = (module for module in [*others, *own] if not module.rpartition(".")[2].startswith("_"))
     return {module.rpartition(".")[2].replace("_", "-"): module for module in public}
+
+
+@functools.lru_cache(maxsize=32)
+def _installed(group: str, folders: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """The modules that the packages in these folders add: a file of each is read, and a recipe asks dozens of times."""
+    return tuple(entry.value for entry in entry_points(group=f"luthier.{group}"))
+
+
+def _folders() -> tuple[tuple[str, int], ...]:
+    """Where packages are looked for, and when one was last added or taken away there."""
+    there = (Path(folder) for folder in sys.path)
+    return tuple((str(folder), folder.stat().st_mtime_ns) for folder in there if folder.exists())
 
 
 def _component_in(module_name: str) -> type[Component]:

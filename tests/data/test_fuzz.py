@@ -9,7 +9,7 @@ from luthier.data.splits import load
 from luthier.errors import DataError
 from luthier.tasks.text_classification import TextClassification
 
-NUM_CASES = 5000
+NUM_CASES = 2000
 SEEDS = (
     b'{"text": "one", "label": "a"}\n{"text": "two", "label": "b"}\n{"text": "three", "label": "a"}\n',
     b'{"text": "one", "label": 1}\n{"text": "two", "label": 0.5}\n\n{"text": "three", "label": -2e3}',

@@ -6,6 +6,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from luthier.errors import ModelError
@@ -59,11 +60,13 @@ def write_model(folder: Path) -> Path:
     """A tiny model of the plug-in, as `save_pretrained` writes it, and a tokenizer."""
     plugins.register()
     config = AutoConfig.for_model("spinet", **FAMILIES["bert"])
+    torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
 
 
+@pytest.mark.usefixtures("processes_of_their_own")
 def test_a_model_of_a_plug_in_trains_and_answers_after_reloading(spinet: None, tmp_path: Path) -> None:
     run, _ = tiny_run(tmp_path, model=str(write_model(tmp_path / "model")))
     model, _ = run.load("cpu")

@@ -104,7 +104,7 @@ class Life:
 ACTION = st.tuples(st.sampled_from(["step", "judge", "save", "save", "kill", "damage", "restart"]), st.integers(0, 25))
 
 
-@settings(max_examples=10_000)
+@settings(max_examples=3_000)
 @given(actions=st.lists(ACTION, min_size=4, max_size=14), keep=st.integers(1, 3))
 def test_the_best_and_the_newest_whole_checkpoint_are_always_there(
     actions: list[tuple[str, int]], keep: int, power: Power

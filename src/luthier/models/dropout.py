@@ -7,7 +7,7 @@ the mean stays what it was. Srivastava et al. 2014, https://jmlr.org/papers/v15/
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from jaxtyping import Shaped
@@ -42,6 +42,7 @@ def kept(x: Shaped[Tensor, "*shape"], p: float) -> Shaped[Tensor, "*shape"]:
 
 
 class _FastDropout(TorchFunctionMode):
+    @no_type_check  # comes with every call of torch, a thousand a step: what checks types at run time has no place here
     def __torch_function__(
         self,
         func: Callable[..., Any],

@@ -26,6 +26,20 @@ class _Reached(Exception):
         self.answer = answer
 
 
+class _Listener:
+    """Hooks that end a pass as soon as the body that was called first has answered."""
+
+    def __init__(self) -> None:
+        self.first: nn.Module | None = None
+
+    def note(self, module: nn.Module, args: Any) -> None:
+        self.first = module if self.first is None else self.first
+
+    def stop(self, module: nn.Module, args: Any, answer: ModelOutput) -> None:
+        if module is self.first:
+            raise _Reached(answer)
+
+
 def hidden(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
     """What the model without its head answers; `last_hidden_state` is (batch, seq, width), the decoder's if it has one.
 
@@ -41,17 +55,9 @@ def hidden(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
 
 def _answer(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
     """Run a model until its body has answered."""
-    bodies, called = bodies_of(model), list[nn.Module]()
-
-    def note(module: nn.Module, args: Any) -> None:
-        called.append(module)
-
-    def stop(module: nn.Module, args: Any, answer: ModelOutput) -> None:
-        if module is called[0]:
-            raise _Reached(answer)
-
-    handles = [body.register_forward_pre_hook(note) for body in bodies]
-    handles += [body.register_forward_hook(stop) for body in bodies]
+    bodies, listener = bodies_of(model), _Listener()
+    handles = [body.register_forward_pre_hook(listener.note) for body in bodies]
+    handles += [body.register_forward_hook(listener.stop) for body in bodies]
     try:
         model(**inputs)
     except _Reached as reached:
