@@ -18,11 +18,10 @@ from benchmarks import _search_task as task
 from benchmarks._search_peer import Asked, Clock, Found
 from benchmarks._search_task import HORIZON, Setting, Sizes
 from luthier import files
-from luthier.component import find
 from luthier.interrupt import Stop
 from luthier.recipe import Recipe, check
-from luthier.searching.choosing import choose
-from luthier.searching.samplers import Sampler
+from luthier.searching.choosing import settle
+from luthier.searching.settings import Search
 from luthier.studying.performing import Judged
 from luthier.studying.preparing import prepared
 from luthier.studying.session import RECIPE, Session, make
@@ -31,16 +30,13 @@ from luthier.studying.worker import work
 from luthier.trials.history import History, Rung, Terms, Trial, Values
 from luthier.trials.space import Space
 
-USUAL_RUNS = 20
-"""The budget by which `auto` chooses how to search."""
 WORKER = "benchmark"
 
 
 def recipe_of(space: str, sizes: Sizes, output: Path, *, budget: float, seed: int) -> Recipe:
-    """The search as a user would write it down, with what `auto` means for the usual budget."""
+    """The search as a user would write it down; how it searches is left to `auto`."""
     default, (train, validation) = task.DEFAULTS[space], sizes.files
     method = task.method_of(space, default)
-    how = choose(Space.of(task.domains(space)), Terms(HORIZON, task.ETA, USUAL_RUNS * HORIZON))
     return check(
         {
             "model": task.MODEL,
@@ -58,8 +54,6 @@ def recipe_of(space: str, sizes: Sizes, output: Path, *, budget: float, seed: in
             "search": {
                 "space": task.domains(space),
                 "objectives": ["loss"],
-                "sampler": how.sampler,
-                "scheduler": how.scheduler,
                 "budget": f"{budget:g} runs",
                 "eta": task.ETA,
                 "rungs": task.NUM_RUNGS,
@@ -130,8 +124,8 @@ def warm(asked: Asked) -> Found:
         Trial(n, task.values(asked["space"], each), "done", HORIZON, rungs=(Rung(HORIZON, (float(n),), 1.0),))
         for n, each in settings
     )
-    sampler = find("samplers", choose(space, Terms(HORIZON, task.ETA, USUAL_RUNS * HORIZON)).sampler)()
-    assert isinstance(sampler, Sampler)
+    terms = Terms(HORIZON, task.ETA, 20 * HORIZON)
+    sampler, _ = settle(Search().sampler, Search().scheduler, space, terms)
     sampler.suggest(space, History(trials), seed=0)
     return search({**asked, "seed": 0, "most_runs": 0.2, "target": 0.0})
 
@@ -210,7 +204,7 @@ def replay(asked: Asked) -> Found:
 
 @contextlib.contextmanager
 def _session(space: str, sizes: Sizes, folder: Path, *, has_cache: bool = True) -> Iterator[Session]:
-    recipe = recipe_of(space, sizes, folder, budget=USUAL_RUNS, seed=0)
+    recipe = recipe_of(space, sizes, folder, budget=20, seed=0)
     if not has_cache:
         recipe = recipe.changed({"training.cache": "off"}, where="benchmark")
     assert recipe.search is not None

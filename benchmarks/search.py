@@ -1,13 +1,14 @@
 """Searching settings: Luthier against Optuna + Trainer (+ PEFT), seconds to the score that 20 random runs reach.
 
-    python -m benchmarks.search [--spaces lora last-k] [--seeds 5] [--minutes 40] [--pool 24] [--most-runs 40]
+    python -m benchmarks.search [--spaces lora last-k] [--seeds 5] [--minutes 40] [--pool 24] [--most-runs 20]
 
 The target is the median, over the ways to draw 20 of a pool of random full runs by the Trainer, of the least validation
-loss among them. Each side searches until a full run reaches it, from the same default on; the peer with Optuna's
-Gaussian process over full runs, and with TPE and HyperbandPruner, and the one that is sooner counts. The parts of the
-gain are measured on one sequence of jobs with each switched off. Raw figures are kept in build/benchmarks/search, and
-gone on with: `--minutes` bounds this call alone, `--fresh` forgets them. CPU seconds count all threads of a side; on a
-machine that others use they are the ones to compare.
+loss among them. Each side searches until a full run reaches it, or as many as 20 full runs are spent, from the same
+default on; the peer with Optuna's Gaussian process over full runs, and with TPE and HyperbandPruner, and the one that
+is sooner counts. Who did not reach it counts with all it spent. The parts of the gain are measured on one sequence of
+jobs, with each switched off. Raw figures are kept in build/benchmarks/search and gone on with: `--minutes` bounds this
+call alone, `--fresh` forgets them. CPU seconds count all threads of a side; on a machine that others use they are the
+ones to compare.
 """
 
 import json
@@ -36,7 +37,7 @@ def main() -> None:
     arguments.add_argument("--epochs", type=int, default=Sizes().epochs)
     arguments.add_argument("--spaces", nargs="+", default=list(SPACES), choices=SPACES)
     arguments.add_argument("--pool", type=int, default=24, help="random runs, of which 20 are drawn")
-    arguments.add_argument("--most-runs", type=float, default=40, help="full runs that a search may take")
+    arguments.add_argument("--most-runs", type=float, default=20, help="full runs that a search may take")
     arguments.add_argument("--fresh", action="store_true", help="measure all anew")
     asked = arguments.parse_args()
     sizes = Sizes(asked.rows, asked.validation, asked.epochs)
