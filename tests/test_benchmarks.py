@@ -20,6 +20,7 @@ from benchmarks import (
     cache,
     chat,
     gpu,
+    search,
     seq2seq,
     speech,
     train,
@@ -27,7 +28,7 @@ from benchmarks import (
 from luthier.methods.full import Full
 from luthier.methods.lora import Lora
 
-MODULES = (train, cache, chat, seq2seq, speech, gpu)
+MODULES = (train, cache, chat, seq2seq, speech, gpu, search)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
