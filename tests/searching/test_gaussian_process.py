@@ -5,7 +5,7 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from luthier.searching.samplers._gaussian_process import JITTER, Process, _loss, _squares, fitted
+from luthier.searching.samplers._gaussian_process import JITTER, LEVEL, Process, _loss, _squares, fitted
 
 RANDOM = np.random.default_rng(0)
 POINTS = RANDOM.random((20, 3))
@@ -18,7 +18,7 @@ def test_mean_and_deviation_are_those_of_scikit_learn() -> None:
     lengths, scale, noise = np.array([0.3, 0.5, 0.9]), 1.7, 0.01
     theta = np.log([*lengths, scale, noise])
     ours = Process(POINTS, TOP, SCORES, NUMBERS, theta)
-    kernel = ConstantKernel(scale) * Matern(lengths, nu=2.5)
+    kernel = ConstantKernel(scale) * Matern(lengths, nu=2.5) + ConstantKernel(LEVEL)
     theirs = GaussianProcessRegressor(kernel, alpha=noise + JITTER, optimizer=None).fit(POINTS, SCORES)
     places = RANDOM.random((50, 3))
     for found, expected in zip(ours.expected(places), theirs.predict(places, return_std=True), strict=True):
@@ -29,7 +29,7 @@ def test_the_marginal_likelihood_is_that_of_scikit_learn() -> None:
     theta = np.log([0.3, 0.5, 0.9, 1.7, 0.01])
     far = np.full(5, 1e6)  # priors that say nothing
     loss = _loss(_squares(POINTS, POINTS, NUMBERS), TOP, SCORES, theta, far)
-    kernel = ConstantKernel(1.7) * Matern([0.3, 0.5, 0.9], nu=2.5)
+    kernel = ConstantKernel(1.7) * Matern([0.3, 0.5, 0.9], nu=2.5) + ConstantKernel(LEVEL)
     theirs = GaussianProcessRegressor(kernel, alpha=0.01 + JITTER, optimizer=None).fit(POINTS, SCORES)
     expected = theirs.log_marginal_likelihood_value_ + 20 / 2 * np.log(2 * np.pi)
     assert -loss(theta)[0] == pytest.approx(expected, rel=1e-6)

@@ -1,12 +1,12 @@
 """A Gaussian process over settings and rungs: what it expects of a setting at the highest rung, and how surely.
 
-    f(x, t) = (1 + slope t) g(x) + t d(x) + t b + noise,   t = 1 - place of the rung
+    f(x, t) = m + (1 + slope t) g(x) + t d(x) + t b + noise,   t = 1 - place of the rung
 
-g is the value at the highest rung, d how a lower rung differs from it from setting to setting, b how it differs in
-all; so the process learns how far lower rungs are to be trusted. g and d have a Matern kernel of 5/2 with a
-lengthscale for each axis (Rasmussen and Williams 2006, eq. 4.17); the distance of two categories is 0 or 1. The
-hyper-parameters are those of most posterior density: the marginal likelihood (eq. 5.8) times log-normal priors.
-Noise is one value at the highest rung and more below.
+m is the mean, g what a setting adds at the highest rung, d how a lower rung differs from it from setting to setting, b
+how it differs in all; so the process learns how far lower rungs are to be trusted. g and d have a Matern kernel of 5/2
+with a lengthscale for each axis (Rasmussen and Williams 2006, eq. 4.17); the distance of two categories is 0 or 1. The
+hyper-parameters are those of most posterior density: the marginal likelihood (eq. 5.8) times log-normal priors. Noise
+is one value at the highest rung and more below.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,8 @@ Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
 JITTER = 1e-8
+LEVEL = 1.0
+"""Prior variance of the mean, which is learnt: trials crowd where scores are good, and their plain mean is too low."""
 GLOBAL = (("scale", 0.0, 1.0), ("noise", np.log(1e-4), 2.5))
 """Name, mean and deviation of the normal priors of logarithms."""
 OF_RUNGS = (
@@ -76,7 +78,7 @@ class Process:
         _, scale, _, _ = self._parts
         cross = self._cross(self._distances(places))[0]
         spread = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
-        variance = np.maximum(scale - (spread**2).sum(0), 1e-12 * scale)
+        variance = np.maximum(scale + LEVEL - (spread**2).sum(0), 1e-12 * scale)
         return cross @ self._weights, np.sqrt(variance)
 
     def slopes(self, place: Vector) -> tuple[float, float, Vector, Vector]:
@@ -88,7 +90,7 @@ class Process:
         apart = np.where(self.is_category, 0.0, place[None] - self.points)
         by_axis = by_square[0][:, None] * 2 * weights * apart
         solved = cho_solve((self._factor, True), cross[0], check_finite=False)
-        deviation = float(np.sqrt(max(scale - cross[0] @ solved, 1e-12 * scale)))
+        deviation = float(np.sqrt(max(scale + LEVEL - cross[0] @ solved, 1e-12 * scale)))
         return float(cross[0] @ self._weights), deviation, by_axis.T @ self._weights, -(by_axis.T @ solved) / deviation
 
     def believing(self, places: Matrix) -> "Process":
@@ -118,7 +120,7 @@ class Process:
         _, scale, _, slope = self._parts
         kernel, by_square = _matern(squares)
         factor = scale * (1 + slope * self.below)
-        return kernel * factor, by_square * factor
+        return kernel * factor + LEVEL, by_square * factor
 
 
 def fitted(points: Matrix, below: Vector, scores: Vector, is_category: NDArray[np.bool_]) -> Process:
@@ -178,7 +180,7 @@ def _covariance(
     both, risen = np.outer(below, below), 1 + slope * below
     rungs = np.outer(risen, risen) + differs * both
     prior = scale * kernel * rungs
-    covariance = prior + bias * both + np.diag(noise + more * below**2 + JITTER)
+    covariance = prior + LEVEL + bias * both + np.diag(noise + more * below**2 + JITTER)
 
     def gradients(against: Matrix) -> Vector:
         by_length = -2 * weights * (squares.reshape(num_axes, -1) @ (against * scale * rungs * by_square).ravel())

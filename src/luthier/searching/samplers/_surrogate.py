@@ -20,6 +20,7 @@ MOST_POINTS = 300
 """That a process is fitted to: the best half of them, and the latest."""
 NUM_LEADERS = 3
 """Best settings around which a better one is looked for."""
+MOST_WORSE = 3.0
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,14 @@ def _most_telling(points: Sequence[Point]) -> Sequence[Point]:
 
 
 def _squeezed(scores: Vector) -> Vector:
-    """What is worse than the median, by the logarithm of how much: a run that blew up should not blur the rest."""
+    """What is worse than the median, brought nearer, for a run that blew up should not blur the rest.
+
+    x / (1 + x / 3), x the distance from the median in those of the best: small ones stay, none is above 3.
+    """
     middle = np.median(scores)
     scale = max(middle - scores.min(), 1e-12)
-    return np.where(scores > middle, middle + scale * np.log1p(np.maximum(0, scores - middle) / scale), scores)
+    worse = np.maximum(0, scores - middle) / scale
+    return np.where(worse > 0, middle + scale * worse / (1 + worse / MOST_WORSE), scores)
 
 
 def _standard(scores: Vector) -> Vector:
