@@ -6,12 +6,11 @@ is asked for, and only then. Other packages add kinds through the entry-point gr
 `luthier.tasks`, ...: an entry point names a module, and the module's name is the kind.
 """
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -158,24 +157,18 @@ def groups_of(kind: str) -> tuple[str, ...]:
 
 def _modules(group: str) -> Mapping[str, str]:
     """Kind -> module that holds it."""
-    return _modules_along(group, tuple(sys.path))
+    return _modules_in(group, _folders())
 
 
-@cache
-def _modules_along(group: str, path: tuple[str, ...]) -> Mapping[str, str]:
-    """The same, looked up once for each path along which packages are found: to ask them all takes 10 ms."""
+@lru_cache(maxsize=64)
+def _modules_in(group: str, folders: tuple[tuple[str, int], ...]) -> Mapping[str, str]:
+    """The same with the packages in these folders: a file of each is read, and a recipe asks dozens of times."""
     spec = find_spec(GROUPS[group])
     assert spec is not None and spec.submodule_search_locations is not None
     own = [f"{GROUPS[group]}.{m.name}" for m in iter_modules(spec.submodule_search_locations)]
-    others = _installed(group, _folders())
+    others = [entry.value for entry in entry_points(group=f"luthier.{group}")]
     public = (module for module in [*others, *own] if not module.rpartition(".")[2].startswith("_"))
     return {module.rpartition(".")[2].replace("_", "-"): module for module in public}
-
-
-@functools.lru_cache(maxsize=32)
-def _installed(group: str, folders: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
-    """The modules that the packages in these folders add: a file of each is read, and a recipe asks dozens of times."""
-    return tuple(entry.value for entry in entry_points(group=f"luthier.{group}"))
 
 
 def _folders() -> tuple[tuple[str, int], ...]:
