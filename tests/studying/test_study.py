@@ -1,7 +1,9 @@
 """A coordinator and its worker processes: what they tell, how they are stopped, what is refused."""
 
 import json
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,21 @@ def test_a_stopped_search_keeps_its_state_and_goes_on_as_if_nothing_was(tmp_path
     resumed = told(follow(search_in(tmp_path / "stopped", units=20), resume=True))
     assert resumed[-1]["standing"].history == calm[-1]["standing"].history
     assert units_of(search.folder) == units_of(tmp_path / "calm")
+
+
+def test_a_second_signal_kills_workers_that_are_in_the_middle_of_a_step(tmp_path: Path) -> None:
+    search, stop = search_in(tmp_path / "a", told={"unit_s": 3600}), Stop()
+    with stop.listening(), pytest.raises(Interrupted, match="stopped by SIGTERM"):
+        signalled_twice(search, stop)
+    trial = Store.open(url_of(None, search.folder), "search").snapshot().history.trials[0]
+    assert (trial.state, trial.resource, trial.target) == ("paused", 0, 1)
+
+
+def signalled_twice(search: Search, stop: Stop) -> None:
+    for record in follow(search, stop=stop):
+        if record["event"] == "began":
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 
 def test_a_raised_budget_goes_on_from_where_the_search_ended(tmp_path: Path) -> None:

@@ -82,18 +82,20 @@ class Crew:
             _close(member)
         return gone
 
-    def stop(self) -> None:
-        """Ask all to stop at their next step's border, and wait; who does not is killed."""
+    def stop(self, patience_s: float = LAST_S) -> None:
+        """Ask all to stop at their next step's border, and wait; who does not is killed, and all by another signal."""
         for member in self.members:
             member.process.terminate()
-        deadline = time.monotonic() + LAST_S
-        for member in self.members:
-            while member.process.poll() is None and time.monotonic() < deadline:
+        deadline = time.monotonic() + patience_s
+        try:
+            while any(m.process.poll() is None for m in self.members) and time.monotonic() < deadline:
                 time.sleep(0.02)
-            member.process.kill()
-            member.process.wait()
-            _close(member)
-        self.members.clear()
+        finally:
+            for member in self.members:
+                member.process.kill()
+                member.process.wait()
+                _close(member)
+            self.members.clear()
 
 
 def start(screen: IO[bytes], lock: IO[str]) -> Process:

@@ -69,7 +69,7 @@ def follow(
 
     After every change comes a record `standing`, with all of it. Raises RunError where the folder is in use, holds a
     search already or another one, no worker can work, or the first trials all fail alike; Interrupted where `stop`
-    asked for it. Workers are then stopped at their next step, and with `resume` all goes on.
+    asked for it. Workers are then stopped at their next step, by a second signal at once; with `resume` all goes on.
     """
     with _claimed(search.folder, resume=resume, overwrite=overwrite), _no_orphans(search.folder) as lock:
         url = url_of(search.storage, search.folder)
@@ -82,9 +82,14 @@ def follow(
             files.write_text(search.folder / RECIPE, search.recipe)
         said = {"storage": url, "name": search.name, "performer": search.performer, "folder": str(search.folder)}
         crew = Crew(search.folder, _place(search.folder), said, lock, life=uuid.uuid4().hex[:8])
-        coordinator = _Coordinator(search, store, crew, stop or Stop())
+        stop = stop or Stop()
+        coordinator = _Coordinator(search, store, crew, stop)
         try:
-            yield from coordinator.records()
+            with stop.waits_for_border():
+                yield from coordinator.records()
+        except Interrupted:  # by a second signal, if anybody still works
+            crew.stop(patience_s=0)
+            raise
         finally:
             coordinator.close()
 
