@@ -50,8 +50,8 @@ class Crew:
     folder: Path
     place: str
     """What the workers' names begin with: other machines work at the same search."""
-    said: Mapping[str, str]
-    """What each is told: storage, name, performer, folder."""
+    said: Mapping[str, Any]
+    """What each is told: storage, name, folder, performer, and how many they are."""
     lock: IO[str]
     """An open file whose lock is shared with the workers, and so outlives the coordinator as long as one of them."""
     life: str

@@ -16,6 +16,7 @@ JUDGED_BY_THE_SEARCH = {
     "training.patience": None,
     "training.evaluate_every": None,
     "training.score_before": False,
+    "training.checkpoint_every": "auto",
 }
 """A trial is judged at its rungs, and there as it is."""
 

@@ -80,7 +80,8 @@ def follow(
             store.budget = search.budget
         if search.recipe is not None and not (search.folder / PLACE).is_file():
             files.write_text(search.folder / RECIPE, search.recipe)
-        said = {"storage": url, "name": search.name, "performer": search.performer, "folder": str(search.folder)}
+        where = {"storage": url, "name": search.name, "folder": str(search.folder)}
+        said = {**where, "performer": search.performer, "num_workers": search.num_workers}
         crew = Crew(search.folder, _place(search.folder), said, lock, life=uuid.uuid4().hex[:8])
         stop = stop or Stop()
         coordinator = _Coordinator(search, store, crew, stop)

@@ -106,6 +106,16 @@ def _stop_with_coordinator(pipe: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _share_cores(num_workers: int) -> None:
+    """Before torch is imported: threads of two workers on one core are in each other's way.
+
+    What a user has said of it stays.
+    """
+    if num_workers > 1:
+        num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores // num_workers)))
+
+
 def _line(pipe: int) -> bytes:
     """The first line; none of Python's own buffers, which a thread may not hold when the process ends."""
     line = b""
@@ -124,6 +134,7 @@ def main(pipe: int) -> int:
         with stop.listening():
             said = json.loads(_line(pipe))
             _stop_with_coordinator(pipe)
+            _share_cores(said["num_workers"])
             store = Store.open(said["storage"], said["name"])
             performer = maker(said["performer"])(Path(said["folder"]), stop)
             with stop.waits_for_border():
