@@ -32,7 +32,8 @@ OURS: Mapping[str, tuple[str, Mapping[str, Any], str, Mapping[str, Any]]] = {
 """Sampler and its settings, scheduler and its."""
 OPTUNA = ("random", "tpe", "gp")
 PEERS = tuple(f"optuna {sampler}{pruner}" for pruner in ("", " + hyperband") for sampler in OPTUNA)
-NEED_RUNGS = {name for name in (*OURS, *PEERS) if "asha" in name or "hyperband" in name or "bohb" in name}
+NEED_RUNGS = {name for name in (*OURS, *PEERS) if not name.endswith(", full") and name not in PEERS[: len(OPTUNA)]}
+"""Those that look at lower rungs; `auto` does, and takes full runs alone where there are none."""
 
 
 def regrets(task: Task, searcher: str, *, seed: int) -> list[float | None]:

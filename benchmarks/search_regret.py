@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks._record import RESULTS, write
 from benchmarks._searched import BBOB, MFHARTMANN, NUM_RUNS, task
 from benchmarks._searchers import NEED_RUNGS, OURS, PEERS, SHARES, regrets
+from luthier.extras import is_there
 
 Runs = dict[str, dict[str, dict[str, list[float | None]]]]
 """Regrets by task, searcher and seed."""
@@ -34,19 +35,32 @@ def main() -> None:
     parser.add_argument("--name", default="search-regret", help="of the file in benchmarks/results")
     parser.add_argument("--again", action="store_true", help="run what the result has already, too")
     asked = parser.parse_args()
+    if not is_there("mfpbench") or not is_there("cocoex"):
+        print("needs an environment of its own: python -m benchmarks.search_regret --help")
+        return
     end = time.monotonic() + 60 * asked.minutes
     runs = _kept(asked.name)
     for seed in range(asked.seeds):
         for name in asked.tasks:
             for searcher in asked.searchers:
-                if time.monotonic() > end or (name in BBOB and searcher in NEED_RUNGS):
+                if time.monotonic() > end or (name in BBOB and searcher in NEED_RUNGS and searcher != "auto"):
                     continue
                 of = runs.setdefault(name, {}).setdefault(searcher, {})
                 if str(seed) in of and not asked.again:
                     continue
-                of[str(seed)] = regrets(task(name, seed=seed), searcher, seed=seed)
+                of[str(seed)] = _alike(runs, name, searcher, seed) or regrets(
+                    task(name, seed=seed), searcher, seed=seed
+                )
             write(asked.name, table(runs), setting={"full_runs": NUM_RUNS, "shares": SHARES}, runs=runs)
     print(shown(runs))
+
+
+def _alike(runs: Runs, name: str, searcher: str, seed: int) -> list[float | None] | None:
+    """What a searcher of full runs did on the same function: MFHartmann's kinds differ below the highest rung alone."""
+    if name in BBOB or searcher in NEED_RUNGS:
+        return None
+    others = [runs[other].get(searcher, {}) for other in MFHARTMANN if other[:4] == name[:4] and other in runs]
+    return next((of[str(seed)] for of in others if str(seed) in of), None)
 
 
 def table(runs: Runs) -> list[dict[str, Any]]:
@@ -59,44 +73,48 @@ def table(runs: Runs) -> list[dict[str, Any]]:
     ]
 
 
-def medians(of: Mapping[str, Sequence[float | None]], seeds: Sequence[str] | None = None) -> list[float | None]:
+def medians(of: Mapping[str, Sequence[float | None]]) -> list[float | None]:
     """At each share; no full run yet is worse than any, and None where that is the median."""
-    chosen = [of[seed] for seed in (seeds or of)]
     found = [
         statistics.median(NONE_YET if regret is None else regret for regret in each)
-        for each in zip(*chosen, strict=True)
+        for each in zip(*of.values(), strict=True)
     ]
     return [None if each == NONE_YET else each for each in found]
 
 
 def shown(runs: Runs) -> str:
-    """The tables of Markdown that the documentation has, over the seeds that all searchers of a task have."""
+    """The tables of Markdown that the documentation has; each searcher with how many seeds a task has at least."""
     lines = []
     for names in (MFHARTMANN, BBOB):
         there = [name for name in names if name in runs]
         if not there:
             continue
-        lines += ["", "| searcher | " + " | ".join(there) + " |", "|---" * (len(there) + 1) + "|"]
+        lines += ["", "| searcher | seeds | " + " | ".join(there) + " |", "|---" * (len(there) + 2) + "|"]
         for searcher in (*OURS, *PEERS):
-            if any(searcher in runs[name] for name in there):
-                cells = [_cell(runs[name], searcher) for name in there]
+            found = [runs[name].get(searcher, {}) for name in there]
+            if any(found):
+                cells = [str(min(len(of) for of in found if of)), *map(_cell, found)]
                 lines.append(f"| {searcher} | " + " | ".join(cells) + " |")
-        seeds = [len(_common(runs[name])) for name in there]
-        lines.append("| seeds | " + " | ".join(map(str, seeds)) + " |")
     return "\n".join(lines)
 
 
-def _common(searchers: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The seeds that every searcher of a task has."""
-    sets = [set(of) for of in searchers.values() if of]
-    return sorted(set.intersection(*sets), key=int) if sets else []
+def paired(runs: Runs, searcher: str, peer: str) -> dict[str, list[float]]:
+    """By task: the median over the seeds that both have of the differences of regret, below 0 where ours is nearer."""
+    found = {}
+    for name, searchers in runs.items():
+        ours, theirs = searchers.get(searcher, {}), searchers.get(peer, {})
+        both = [
+            [a - b for a, b in zip(ours[seed], theirs[seed], strict=True) if a is not None and b is not None]
+            for seed in ours.keys() & theirs.keys()
+        ]
+        whole = [each for each in both if len(each) == len(SHARES)]
+        if whole:
+            found[name] = [statistics.median(each) for each in zip(*whole, strict=True)]
+    return found
 
 
-def _cell(searchers: Mapping[str, Mapping[str, Any]], searcher: str) -> str:
-    seeds = _common(searchers)
-    if searcher not in searchers or not seeds:
-        return "-"
-    return " ".join("-" if each is None else f"{each:.3g}" for each in medians(searchers[searcher], seeds))
+def _cell(of: Mapping[str, Sequence[float | None]]) -> str:
+    return " ".join("-" if each is None else f"{each:.2g}" for each in medians(of)) if of else "-"
 
 
 def _kept(name: str) -> Runs:
