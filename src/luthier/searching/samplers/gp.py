@@ -6,6 +6,7 @@ speaks of the highest one (`_gaussian_process.py`); trials that run count as if 
 probability that they hold (Gardner et al. 2014, https://proceedings.mlr.press/v32/gardner14.html).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from luthier.searching.samplers._draws import evenly
 from luthier.searching.samplers._maximised import best_first
 from luthier.searching.samplers._optuna import ask
 from luthier.searching.samplers._scalar import as_one
-from luthier.searching.samplers._seen import seen
+from luthier.searching.samplers._seen import Point, seen
 from luthier.searching.samplers._surrogate import Surrogate
 from luthier.searching.samplers._untried import first_untried
 from luthier.trials.history import History, Values
@@ -43,12 +44,12 @@ class Gp(Sampler):
     margin: Annotated[float, Field(ge=0)] = 0.01
     """Least improvement that counts, in deviations of what was scored: an optimum is not polished without end."""
     num_even: Annotated[int, Field(ge=1)] | None = None
-    """Trials that fill the space evenly before the process is asked; one more than parameters where it is not said."""
+    """Full runs that fill the space evenly before the process is asked, or their worth in short looks, or twice as many
+    looks; one and a half as many as parameters, and one, where it is not said."""
 
     def suggest(self, space: Space, history: History, *, seed: int) -> Values | None:
         found = seen(space, history, "every")
-        num_settings = len({tuple(sorted(point.values.items())) for point in found.points})
-        if num_settings < (self.num_even or len(space.parameters) + 1):
+        if self._is_early(space, history, found.points):
             return evenly(space, history, seed=seed)
         if found.num_objectives > 1 and self.acquisition == "log-ei":
             return self._by_hypervolume(space, history, seed=seed)
@@ -63,6 +64,13 @@ class Gp(Sampler):
             seed=seed,
         )
         return first_untried(space, history, (space.values(place.tolist()) for place in places[:MOST_PROPOSALS]))
+
+    def _is_early(self, space: Space, history: History, points: Sequence[Point]) -> bool:
+        """Whether too little is known to ask the process."""
+        least = self.num_even or 1 + 3 * len(space.parameters) // 2
+        num_settings = len({tuple(sorted(point.values.items())) for point in points})
+        spent = [trial.resource for trial in (*history.earlier, *history.trials)]
+        return num_settings < 2 or (num_settings < 2 * least and sum(spent) < least * max(spent))
 
     def _by_hypervolume(self, space: Space, history: History, *, seed: int) -> Values | None:
         """Of several objectives: the most expected improvement of the volume that the front dominates."""
