@@ -3,7 +3,7 @@
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
@@ -41,7 +41,7 @@ class Case:
 
     @property
     def terms(self) -> Terms:
-        return Terms(self.eta ** (self.num_rungs - 1), self.eta, self.units)
+        return Terms(self.eta ** (self.num_rungs - 1), self.eta, self.units, self.num_objectives)
 
     @property
     def space(self) -> Space:
@@ -75,6 +75,7 @@ class Watched:
     inner: Scheduler
     seen: list[tuple[History, Decision, bool]] = field(default_factory=list)
     advises: None = None
+    advises_with: Mapping[str, Any] = field(default_factory=dict)
 
     def kind(self) -> str:
         return self.inner.kind()

@@ -8,9 +8,11 @@ from luthier.component import find
 from luthier.searching.choosing import choose, settle
 from luthier.searching.samplers import Sampler
 from luthier.searching.samplers.auto import Auto as AutoSampler
+from luthier.searching.samplers.tpe import Tpe
 from luthier.searching.schedulers import Scheduler
 from luthier.searching.schedulers.auto import Auto as AutoScheduler
-from luthier.trials.history import History, Terms
+from luthier.searching.schedulers.bohb import Bohb
+from luthier.trials.history import History, Terms, Trial
 from luthier.trials.space import Space
 
 
@@ -76,6 +78,20 @@ def test_what_is_auto_suits_what_is_said(
 ) -> None:
     settled = settle(find("samplers", sampler)(), find("schedulers", scheduler)(), real(3), terms(num_runs))  # type: ignore[arg-type]
     assert tuple(each.kind() for each in settled) == expected
+
+
+def test_bohb_learns_from_the_highest_rung_with_enough_trials() -> None:
+    sampler, _ = settle(AutoSampler(), Bohb(), real(3), terms(50))
+    assert sampler == Tpe(rungs="highest")
+
+
+def test_a_grid_that_is_chosen_leaves_out_no_whole_number() -> None:
+    space = Space.of({"a.b": {"int": [1, 7]}})
+    sampler, history, found = AutoSampler().resolved(space, terms(8)), History(), []
+    while (values := sampler.suggest(space, history, seed=0)) is not None:
+        found.append(values["a.b"])
+        history = History((*history.trials, Trial(len(found) - 1, values, "done", 9)))
+    assert found == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_the_reason_is_told() -> None:

@@ -100,6 +100,19 @@ WRONG_SPACES = [
         "method: {choice: [{kind: lora, with: {training.seed: {int: [1, 2]}}}]}",
         "method: training.seed is never searched: a seed is a replicate",
     ),
+    (
+        "method: {choice: [{kind: lora, with: {training.epochs: 1}}, full]}",
+        "method: training.epochs is never searched: the length of a run",
+    ),
+    (
+        "method: {choice: [{kind: lora, with: {training: {seed: 1}}}, full]}",
+        "method: training.seed is never searched: a seed is a replicate",
+    ),
+    ("training: {choice: [{epochs: 1}, {epochs: 9}]}", "training: training.epochs is never searched: the length"),
+    ("method: {choice: [{kind: lora, with: null}]}", "method: `with` of the option lora says settings by their key"),
+    ("method: {choice: [{kind: lora, with: [a]}]}", "method: `with` of the option lora says settings by their key"),
+    ("method: {choice: [{kind: lora, with: 3}]}", "method: `with` of the option lora says settings by their key"),
+    ("method: {choice: [{kind: lora, with: {1: 2}}]}", "method: `with` of the option lora says settings by their key"),
 ]
 
 

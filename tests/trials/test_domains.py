@@ -33,6 +33,13 @@ def test_a_range_is_cut_evenly_in_its_own_measure(domain: Domain, values: list[f
     assert all(domain.holds(domain.value(place)) for place in places)
 
 
+def test_the_end_of_a_range_lies_in_it_whatever_its_sum_rounds_to() -> None:
+    """0.3 + (0.85 - 0.3) is 0.8500000000000001 in double precision."""
+    domain = Uniform(uniform=(0.3, 0.85))
+    assert domain.value(1.0) == 0.85
+    assert domain.holds(domain.value(1.0))
+
+
 def test_whole_numbers_and_options_have_equal_pieces_of_the_line() -> None:
     whole, choice = Whole(int=(3, 6)), Choice(choice=("a", "b", "c", "d"))
     assert [whole.value(place) for place in (0.0, 0.249, 0.25, 0.74, 0.75, 1.0)] == [3, 3, 4, 5, 6, 6]
@@ -58,6 +65,13 @@ def test_options_are_told_apart_as_yaml_tells_them() -> None:
     assert flags.value_of(1) is None  # true is no number
     assert not flags.is_ordered
     assert Choice(choice=(4, 8.0)).is_ordered
+
+
+def test_only_numbers_that_rise_or_fall_are_neighbours() -> None:
+    assert Choice(choice=(1, 2, 5)).is_ordered
+    assert Choice(choice=(5, 2.5, 1)).is_ordered
+    assert Choice(choice=(3,)).is_ordered
+    assert not Choice(choice=(1, 5, 2)).is_ordered
 
 
 def test_components_of_one_kind_are_numbered() -> None:

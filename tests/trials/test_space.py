@@ -94,7 +94,15 @@ def test_the_grid_has_every_setting_once() -> None:
     )
     assert space.num_settings == len(found) == (1 + 3) * 2
     assert METHODS.num_settings is None
-    assert len(list(METHODS.grid(num_of_ranges=2))) == 2 * (3 * 2 + 4 + 1)
+    assert len(list(METHODS.grid())) == 2 * (3 + 4 + 1)
+
+
+def test_a_grid_of_few_levels_takes_them_evenly_from_whole_numbers_too() -> None:
+    assert len(list(METHODS.grid(num_of_ranges=2))) == 2 * (3 * 2 + 2 + 1)
+    space = Space.of({"a": {"int": [1, 9]}, "b": {"int": [1, 2]}})
+    assert [tuple(values.values()) for values in space.grid(num_of_ranges=3)] == [
+        (number, other) for number in (2, 5, 8) for other in (1, 2)
+    ]
 
 
 def test_a_large_grid_is_counted_without_being_gone_through() -> None:

@@ -4,6 +4,7 @@ Measured on MFHartmann (docs/search.md): many short looks, of which the best go 
 Gaussian process over full runs ends nearest to it. With few parameters and runs for both, the looks come first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,8 @@ class Chosen:
     because: str
     settings: dict[str, Any] = field(default_factory=dict)
     """The scheduler's."""
+    of_sampler: dict[str, Any] = field(default_factory=dict)
+    """The sampler's."""
 
 
 def settle(sampler: Sampler, scheduler: Scheduler, space: Space, terms: Terms) -> tuple[Sampler, Scheduler]:
@@ -47,12 +50,13 @@ def settle(sampler: Sampler, scheduler: Scheduler, space: Space, terms: Terms) -
         settled_scheduler = _scheduler("asha")
     advised = settled_scheduler.advises
     if sampler.kind() == AUTO != scheduler.kind() and advised is not None:
-        settled_sampler = _sampler(advised)
+        settled_sampler = made_sampler(advised, settled_scheduler.advises_with)
     return settled_sampler, settled_scheduler
 
 
-def _sampler(kind: str) -> Sampler:
-    found = find("samplers", kind)()
+def made_sampler(kind: str, settings: Mapping[str, Any]) -> Sampler:
+    """The sampler of a kind with these settings."""
+    found = find("samplers", kind).model_validate(dict(settings))
     assert isinstance(found, Sampler)
     return found
 
@@ -69,7 +73,8 @@ def choose(space: Space, terms: Terms) -> Chosen:
     num_settings = space.num_settings
     told = f"the budget holds {num_runs:.3g} full runs"
     if num_settings is not None and num_settings <= num_runs:
-        return Chosen("grid", "full", f"{told}, enough for each of the {num_settings} settings")
+        why = f"{told}, enough for each of the {num_settings} settings"
+        return Chosen("grid", "full", why, of_sampler={"num": num_settings})  # no range is cut to fewer levels
     if terms.num_objectives > 1:
         return Chosen("nsga2", "full", f"{terms.num_objectives} objectives have no single best trial")
     model = "gp" if num_parameters <= MOST_PARAMETERS else "tpe"

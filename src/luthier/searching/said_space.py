@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
-from luthier.trials.domains import is_domain
-from luthier.trials.space import Space
+from luthier.trials.domains import Choice, is_domain
+from luthier.trials.space import Space, plainly_set
 
 EXAMPLE = "{training.learning_rate: {log: [1e-5, 1e-3]}}"
 DOMAINS = "{choice: [a, b]}, {log: [1e-5, 1e-3]}, {uniform: [0, 1]} or {int: [1, 8]}"
@@ -84,9 +84,17 @@ def mistakes(path: Any, said: Any, space: Mapping[Any, Any]) -> Iterator[str]:
         except ValueError as error:
             yield str(error)
         else:
-            for parameter in inner_space.parameters[1:]:
-                if (why := forbidden(parameter.path)) is not None:
-                    yield f"{parameter.path} is never searched: {why}"
+            for inner_path in dict.fromkeys(_below(inner_space)):
+                if (why := forbidden(inner_path)) is not None:
+                    yield f"{inner_path} is never searched: {why}"
+
+
+def _below(space: Space) -> Iterator[str]:
+    """What an option changes beside the setting itself: the key paths that it searches, and those that it sets."""
+    yield from (parameter.path for parameter in space.parameters[1:])
+    for parameter in space.parameters:
+        for option in parameter.domain.choice if isinstance(parameter.domain, Choice) else ():
+            yield from plainly_set(parameter.path, option)
 
 
 def _above(path: str, space: Mapping[Any, Any]) -> str | None:

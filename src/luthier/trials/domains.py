@@ -3,6 +3,7 @@
 import json
 import math
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -12,7 +13,7 @@ from luthier.trials.history import Value
 
 
 class Choice(Component):
-    """One of several; numbers keep their order."""
+    """One of several; numbers that rise or fall keep their order."""
 
     choice: Annotated[tuple[Any, ...], Field(min_length=1)]
     """The options: plain values, or mappings such as {kind: lora}, whose own settings may be domains again."""
@@ -34,8 +35,10 @@ class Choice(Component):
 
     @property
     def is_ordered(self) -> bool:
-        """Whether all options are numbers, so that neighbours are alike."""
-        return all(isinstance(option, int | float) and not isinstance(option, bool) for option in self.choice)
+        """Whether the options are numbers that rise, or fall, from first to last, so that neighbours are alike."""
+        if not all(isinstance(option, int | float) and not isinstance(option, bool) for option in self.choice):
+            return False
+        return len({before < after for before, after in pairwise(self.choice)}) <= 1
 
     @property
     def num_levels(self) -> int | None:
@@ -102,7 +105,7 @@ class Uniform(_Range):
 
     def value(self, unit: float) -> Value:
         low, high = self.uniform
-        return low + (high - low) * unit
+        return min(high, max(low, low + (high - low) * unit))  # 0.3 + (0.85 - 0.3) is more than 0.85
 
     def unit(self, value: Value) -> float:
         low, high = self.uniform

@@ -17,6 +17,7 @@ from luthier.trials.history import Value, Values
 
 ALSO = "with"
 """In an option: settings elsewhere in the recipe that go with it."""
+EXAMPLE_OF_ALSO = "{training.batch_size: 16}"
 _DOMAIN: TypeAdapter[Domain] = TypeAdapter(SaidDomain)
 
 
@@ -163,8 +164,11 @@ class Space:
             for value in values:
                 yield parameter, {**dict(parameter.under), parameter.name: value}
 
-    def grid(self, num_of_ranges: int = 1) -> Any:
-        """Every setting once, in a fixed order; a range gives so many evenly placed values."""
+    def grid(self, num_of_ranges: int | None = None) -> Any:
+        """Every setting once, in a fixed order; a range gives so many evenly placed values, at most.
+
+        Where it is not said how many, whole numbers all, and a range of real ones its middle.
+        """
 
         def grow(found: dict[str, Value], rest: Sequence[Parameter]) -> Any:
             if not rest:
@@ -174,7 +178,9 @@ class Space:
             if not all(found.get(name) == label for name, label in first.under):
                 yield from grow(found, others)
                 return
-            num = first.domain.num_levels or num_of_ranges
+            num = first.domain.num_levels or num_of_ranges or 1
+            if not isinstance(first.domain, Choice) and num_of_ranges is not None:
+                num = min(num, num_of_ranges)
             for level in range(num):
                 value = first.domain.value((level + 0.5) / num)
                 yield from grow({**found, first.name: value}, others)
@@ -190,7 +196,16 @@ def _parameters(said: Mapping[str, Any], under: tuple[tuple[str, str], ...]) -> 
         yield Parameter(name, path, domain, under)
         if isinstance(domain, Choice):
             for label, option in zip(domain.labels, domain.choice, strict=True):
+                _require_settings(label, option)
                 yield from _parameters(_below(path, option), (*under, (name, label)))
+
+
+def _require_settings(label: str, option: Any) -> None:
+    also = option.get(ALSO, {}) if isinstance(option, Mapping) else {}
+    if not isinstance(also, Mapping) or not all(isinstance(path, str) for path in also):
+        raise ValueError(
+            f"`{ALSO}` of the option {label} says settings by their key paths, as {EXAMPLE_OF_ALSO}, not {also!r}"
+        )
 
 
 def _lies_below(path: str, under: tuple[tuple[str, str], ...], above: str) -> bool:
@@ -204,6 +219,16 @@ def _below(path: str, option: Any) -> dict[str, Any]:
         return {}
     own = {path: value for path, value in _flat(path, option) if is_domain(value)}
     return {**own, **{key: value for key, value in option.get(ALSO, {}).items() if is_domain(value)}}
+
+
+def plainly_set(path: str, option: Any) -> Iterator[str]:
+    """The key paths that an option at a path sets, in itself and beside it, with those above nested ones."""
+    if isinstance(option, Mapping):
+        yield from (inner for inner, value in _flat(path, option) if not is_domain(value))
+    for other, value in beside(option).items():
+        yield other
+        if isinstance(value, Mapping):
+            yield from (inner for inner, _ in _flat(other, value))
 
 
 def _flat(path: str, option: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,6 @@
 """Chooses the sampler by the space and by how many full runs the budget holds (docs/search.md)."""
 
-from luthier.component import find
-from luthier.searching.choosing import choose
+from luthier.searching.choosing import choose, made_sampler
 from luthier.searching.samplers import Sampler
 from luthier.trials.history import History, Terms, Values
 from luthier.trials.space import Space
@@ -14,6 +13,5 @@ class Auto(Sampler):
         raise AssertionError("a search asks the resolved sampler")
 
     def resolved(self, space: Space, terms: Terms) -> Sampler:
-        sampler = find("samplers", choose(space, terms).sampler)()
-        assert isinstance(sampler, Sampler)
-        return sampler
+        chosen = choose(space, terms)
+        return made_sampler(chosen.sampler, chosen.of_sampler)

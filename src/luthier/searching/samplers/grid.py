@@ -1,4 +1,4 @@
-"""Every setting once: all combinations of the options, ranges in evenly placed levels."""
+"""Every setting once: all combinations of the options, ranges of numbers in evenly placed levels."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ class Grid(Sampler):
     """Every setting once, in a fixed order; ranges in `num` levels."""
 
     num: Annotated[int, Field(ge=1)] = 3
-    """Levels of a range of real numbers, evenly placed on its own scale."""
+    """Most levels of a range, evenly placed on its own scale; of whole numbers all, where they are fewer."""
 
     def suggest(self, space: Space, history: History, *, seed: int) -> Values | None:
         return next(untried(space, history, space.grid(self.num)), None)

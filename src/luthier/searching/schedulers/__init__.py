@@ -5,9 +5,10 @@ a promotion costs the difference only.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from luthier.component import Component
 from luthier.trials.history import History, Terms
@@ -48,6 +49,8 @@ class Scheduler(Component, ABC):
 
     advises: ClassVar[str | None] = None
     """The kind of sampler that goes with it, where it is one by its definition."""
+    advises_with: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """That sampler's settings."""
 
     @abstractmethod
     def options(self, history: History, terms: Terms) -> Iterator[Begin | Promote]:
