@@ -76,7 +76,8 @@ def search(
     """Find the best settings of a recipe, or of one in a file, that a budget buys; -> the winner's recipe, and how much
     better it is.
 
-    `budget` stands in place of the recipe's, as "20 runs", "30min" or "5000 steps". Raises LuthierError.
+    `budget` stands in place of the recipe's, as "20 runs", "30min" or "5000 steps"; with `resume`, in place of what the
+    search had. Raises LuthierError.
     """
     from luthier.studying.whole import search as follow_search
 
@@ -84,7 +85,8 @@ def search(
     if budget is not None:
         asked = asked.changed({"search.budget": budget}, where="search")
     found: Any = None
-    for record in follow_search(asked, num_workers=num_workers, overwrite=overwrite, resume=resume):
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "keeps_budget": budget is None}
+    for record in follow_search(asked, num_workers=num_workers, **how):
         found = record.get("found", found)
         if on_record is not None:
             on_record(record)

@@ -37,11 +37,11 @@ class Stop:
     @contextlib.contextmanager
     def waits_for_border(self) -> Iterator[None]:
         """While open, the first signal is noted and nothing else happens; the step loop looks at `asked_by`."""
-        self._waits = True
+        before, self._waits = self._waits, True
         try:
             yield
         finally:
-            self._waits = False
+            self._waits = before
 
     def handle(self, number: int, _: FrameType | None) -> None:
         """Python's signal handler."""

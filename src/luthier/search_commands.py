@@ -30,7 +30,8 @@ def search_recipe(
     from luthier.studying.shown import Screen
     from luthier.studying.whole import search
 
-    how = {"overwrite": overwrite, "resume": resume, "has_page": has_page}
+    is_said = options["search.budget"] is not None or any(each.startswith("search.budget=") for each in overrides)
+    how = {"overwrite": overwrite, "resume": resume, "has_page": has_page, "keeps_budget": not is_said}
     with Stop().listening() as stop, Screen() as screen:
         for record in search(chosen, num_workers=num_workers, stop=stop, **how):
             screen.show(record)

@@ -10,7 +10,8 @@ from pathlib import Path
 from luthier.searching.schedulers import End, Wait
 from luthier.studying.database import url_of
 from luthier.studying.performing import Judged
-from luthier.studying.store import Budget, Store
+from luthier.studying.spending import Budget
+from luthier.studying.store import Store
 from luthier.studying.taking import take
 from luthier.trials.history import Rung
 from tests.studying.fake import plan

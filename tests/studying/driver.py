@@ -23,7 +23,8 @@ from luthier.searching.schedulers.halving import Halving
 from luthier.studying import crew, worker
 from luthier.studying.database import url_of
 from luthier.studying.performing import Judged
-from luthier.studying.store import Budget, Store
+from luthier.studying.spending import Budget
+from luthier.studying.store import Store
 from luthier.studying.study import Search, follow
 from luthier.studying.taking import take
 from luthier.trials.history import Rung

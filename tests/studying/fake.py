@@ -43,7 +43,7 @@ def plan(scheduler: Scheduler | None = None, *, seed: int = 0, eta: int = 3, hor
 class Fake:
     """See `Performer`."""
 
-    def __init__(self, folder: Path, stop: Stop) -> None:
+    def __init__(self, folder: Path, stop: Stop, study: str = "") -> None:
         self._folder, self._stop = folder, stop
         told = folder / "fake.json"
         self._told: dict[str, Any] = json.loads(told.read_text()) if told.is_file() else {}
@@ -105,7 +105,7 @@ def score(weight: float, trial: Trial) -> float:
     return 1 / (1 + math.exp(-weight)) / (2 if trial.values["method"] == "head" else 1)
 
 
-def broken(folder: Path, stop: Stop) -> Fake:
+def broken(folder: Path, stop: Stop, study: str) -> Fake:
     """A maker that cannot make one."""
     raise TrainingError(f"{folder.name}: its model cannot be loaded")
 

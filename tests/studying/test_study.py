@@ -16,8 +16,9 @@ from luthier.interrupt import Interrupted, Stop
 from luthier.run import Record
 from luthier.searching.schedulers.full import Full
 from luthier.studying.database import url_of
+from luthier.studying.spending import Budget
 from luthier.studying.standing import Standing
-from luthier.studying.store import Budget, Store
+from luthier.studying.store import Store
 from luthier.studying.study import Search, follow
 from tests.studying.fake import plan, units_of
 from tests.studying.server import Server

@@ -15,7 +15,8 @@ from luthier.studying import database
 from luthier.studying.database import url_of
 from luthier.studying.entries import Entry
 from luthier.studying.performing import PER_UNIT, Judged
-from luthier.studying.store import Budget, Store
+from luthier.studying.spending import Budget
+from luthier.studying.store import Store
 from luthier.studying.taking import common_failure, hopeless, take
 from luthier.studying.worker import work
 from luthier.trials.history import Rung, Trial

@@ -89,7 +89,7 @@ def test_a_run_goes_on_from_every_step_as_if_it_had_not_stopped(
         rows_seen.clear()
         again = made_for(method)
         records = list(course(again, method, asked, checkpoints=checkpoints(copy.parent)))
-        assert records[0] == {"event": "begins", "step": step, "num_steps": STEPS, "notes": ()}
+        assert records[0] == {"event": "begins", "step": step, "notes": ()}
         assert rows_seen[len(rows_seen) - (STEPS - step) :] == calm_rows[step:]  # frozen states are recorded first
         assert max((p - expected[name]).abs().max().item() for name, p in weights(again).items()) == 0
         assert told(records) == calm_told[-len(told(records)) :]

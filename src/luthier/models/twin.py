@@ -26,11 +26,24 @@ def twin_of(base: PreTrainedModel) -> PreTrainedModel:
 
 @torch.no_grad()
 def own_what_learns(twin: nn.Module, base: nn.Module) -> None:
-    """Give the twin tensors of its own wherever it is to learn."""
+    """Give the twin tensors of its own, in fp32, wherever it is to learn."""
     places = {parameter.data_ptr() for parameter in base.parameters()}
     for parameter in twin.parameters():
         if parameter.requires_grad and parameter.data_ptr() in places:
-            parameter.data = parameter.data.clone()
+            is_narrow = parameter.dtype == torch.bfloat16
+            parameter.data = parameter.data.float() if is_narrow else parameter.data.clone()
+
+
+@torch.no_grad()
+def narrow_too(base: nn.Module, twin: nn.Module) -> None:
+    """Hold the base's weights in bf16 where the twin's are, if no number is lost: half the bytes, for all to come."""
+    own: dict[str, nn.Parameter] = dict(twin.named_parameters())
+    for name, parameter in base.named_parameters():
+        narrow = own.get(name)
+        if narrow is None or (narrow.dtype, parameter.dtype) != (torch.bfloat16, torch.float32):
+            continue
+        if narrow.shape == parameter.shape and torch.equal(narrow.float(), parameter):
+            parameter.data = narrow.data
 
 
 def _beside(parameter: nn.Parameter) -> nn.Parameter:

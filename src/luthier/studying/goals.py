@@ -7,16 +7,14 @@ from luthier.errors import RecipeError, TrainingError
 from luthier.evaluation.metrics import Metric
 from luthier.evaluation.score import metrics_of
 from luthier.searching.settings import Search
-from luthier.studying.standing import Goal
+from luthier.studying.standing import COSTS, Goal
 from luthier.tasks import Task
 
 AUTO = "auto"
-COSTS = ("seconds", "parameters", "memory_gib")
-"""What is no metric: seconds of a trial so far, parameters that learn, and most memory that a step takes."""
 
 
 def goals_of(search: Search, task: Task) -> tuple[Goal, ...]:
-    """The objectives of a search, of a task that its rows have settled.
+    """The objectives of a search, of a task that its rows have settled: metrics first, as the first one names a winner.
 
     Raises RecipeError where one is neither a metric of the task nor a cost, or is said twice.
     """
@@ -27,7 +25,8 @@ def goals_of(search: Search, task: Task) -> tuple[Goal, ...]:
             raise RecipeError(f"search.objectives: {name} is none; known: {', '.join((*known, *COSTS))}")
     if len(set(names)) < len(names):
         raise RecipeError(f"search.objectives: {', '.join(names)}: one is said twice")
-    return tuple(Goal(name, name in known and known[name].higher_is_better) for name in names)
+    ordered = sorted(names, key=lambda name: name in COSTS)
+    return tuple(Goal(name, name in known and known[name].higher_is_better) for name in ordered)
 
 
 def metrics_for(goals: Sequence[Goal], task: Task) -> tuple[Metric, ...]:

@@ -8,7 +8,7 @@ from luthier.errors import RecipeError, RunError
 from luthier.recipe import Recipe, read
 from luthier.searching.settings import Search
 from luthier.studying.database import url_of
-from luthier.studying.plan import Plan
+from luthier.studying.plan import Plan, differences
 from luthier.studying.standing import Standing
 from luthier.studying.store import Store
 from luthier.studying.study import RECIPE, standing
@@ -56,6 +56,10 @@ def earlier_trials(folders: Sequence[str], plan: Plan) -> tuple[Trial, ...]:
             if (before.goals, before.horizon, before.eta) != (plan.goals, plan.horizon, plan.eta):
                 raise RecipeError(
                     f"search.warm_start: {folder} has other objectives, rungs or eta, so its scores say nothing here"
+                )
+            if told := differences(before.base, plan.base):
+                raise RecipeError(
+                    f"search.warm_start: {folder} was of something else, so its scores say nothing: {told[0]}"
                 )
             found += [trial for trial in store.snapshot().history.trials if _is_known(trial, plan.space)]
     return tuple(found)

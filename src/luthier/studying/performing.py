@@ -40,8 +40,9 @@ class Performer(Protocol):
         ...
 
 
-Maker = Callable[[Path, Stop], Performer]
-"""Makes a worker's performer from the search's folder; it looks at the Stop between steps."""
+Maker = Callable[[Path, Stop, str], Performer]
+"""Makes a worker's performer from the search's folder; it looks at the Stop between steps. The last argument names the
+search: checkpoints of another one do not count."""
 
 
 def maker(name: str) -> Maker:

@@ -21,7 +21,7 @@ from luthier.studying.goals import goals_of
 from luthier.studying.opening import earlier_trials, name_of
 from luthier.studying.plan import Plan
 from luthier.studying.recipes import values_in
-from luthier.studying.store import Budget
+from luthier.studying.spending import Budget
 from luthier.studying.study import Search as Study
 from luthier.trials.space import Space
 
@@ -42,7 +42,7 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepared(recipe: Recipe, *, num_workers: int = 1) -> Prepared:
+def prepared(recipe: Recipe, *, num_workers: int = 1, keeps_budget: bool = False) -> Prepared:
     """The search that a recipe asks for; without a section `search` all of it is as usual.
 
     Raises RecipeError where it cannot be searched, DataError where rows are missing or broken.
@@ -73,6 +73,7 @@ def prepared(recipe: Recipe, *, num_workers: int = 1) -> Prepared:
         folder=folder,
         plan=plan,
         budget=budget,
+        keeps_budget=keeps_budget,
         performer=PERFORMER,
         num_workers=num_workers,
         storage=search.storage,

@@ -4,7 +4,7 @@ A trial that goes on in the worker that had it last goes on in memory; any other
 come to the same weights, bit by bit.
 """
 
-import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +19,10 @@ from luthier.groundwork import Built, Rows
 from luthier.interrupt import Stop
 from luthier.models.quantise import num_weights
 from luthier.planning import stages
+from luthier.planning.guard import foresee
 from luthier.planning.subject import ready, subject_of
 from luthier.recipe import Recipe, read
+from luthier.resume import FORESEEN as FORESEEN_SETTINGS
 from luthier.searching.settings import Search
 from luthier.studying.goals import excess, goals_of, metrics_for, turned
 from luthier.studying.performing import PER_UNIT, Judged
@@ -32,6 +34,8 @@ from luthier.trials.history import Rung, Trial
 from luthier.trials.space import Space
 
 GIB = 2**30
+FORESEEN = "foreseen.json"
+"""In the folder of a trial: what was chosen for it by the memory that was free when it began."""
 RECIPE = "recipe.yaml"
 """In the folder of a search: its recipe, with the space as it is searched."""
 
@@ -51,14 +55,16 @@ class _AtWork:
     resource: int = 0
     """Units at which it was judged last."""
 
-    def go_to(self, step: int) -> None:
-        """Follow the course to a pause, or to its end where that comes earlier."""
+    def go_to(self, step: int) -> int:
+        """Follow the course to a pause, or to its end where that comes earlier; -> the steps that this took."""
+        begun = self.step
         while self.step < step:
             record = next(self.records, None)
             if record is None:
-                return
+                break
             if record["event"] == "pause":
                 self.step = record["step"]
+        return self.step - begun
 
 
 class Session:
@@ -80,19 +86,20 @@ class Session:
 
         Raises LuthierError or MemoryError where it fails, Interrupted where a signal asked to stop.
         """
-        started = time.perf_counter()
         work = self._resumed(trial)
-        ready_at = time.perf_counter()
-        work.go_to(step_at(until / self._search.horizon, work.num_steps))
+        began = time.perf_counter()
+        num_taken = work.go_to(step_at(until / self._search.horizon, work.num_steps))
+        trained = time.perf_counter()
         work.resource = until
         figures = self._judged(work)
         ended = time.perf_counter()
-        paid = trial.last.seconds if trial.last else 0.0
-        figures["seconds"] = paid + ended - started
+        figures["seconds"] = (trial.last.seconds if trial.last else 0.0) + ended - began
         goals = goals_of(self._search, work.rows.task)
         rung = Rung(until, turned(goals, figures), figures["seconds"], excess(self._search.constraints, figures))
-        per_unit = (ended - ready_at) / max(1, until - trial.resource)
-        facts = {"step": work.step, "num_steps": work.num_steps, "figures": figures, PER_UNIT: per_unit}
+        facts = {"step": work.step, "num_steps": work.num_steps, "figures": figures}
+        if num_taken:
+            steps_per_unit = work.num_steps / self._search.horizon
+            facts[PER_UNIT] = (trained - began) / num_taken * steps_per_unit + (ended - trained) / until
         is_default = trial.number == 0
         return Judged(rung, facts, values_in(self._space, work.built.recipe, trial.values) if is_default else None)
 
@@ -113,16 +120,18 @@ class Session:
 
     def _resumed(self, trial: Trial) -> _AtWork:
         """The trial in memory where it is that one and stands where it was judged; else as its checkpoint has it."""
-        work = self._at_work
-        if work is None or work.number != trial.number or work.resource != trial.resource:
-            self.close()
-            work = self._at_work = self._begun(trial)
-        return work
+        stands = self._at_work is not None and (self._at_work.number, self._at_work.resource)
+        if stands != (trial.number, trial.resource):
+            self.close()  # its model is gone before the next one is there
+            self._at_work = self._begun(trial)
+        assert self._at_work is not None
+        return self._at_work
 
     def _begun(self, trial: Trial) -> _AtWork:
         place = self._place(trial.number)
         recipe = of_trial(self._recipe, self._space, trial.values, str(place))
         rows = self.shelf.rows(recipe)
+        recipe = _within_memory(recipe, rows, place)
         built = self.shelf.built(recipe, rows)
         tokens = self.shelf.tokens(built, rows)
         task, settings = built.recipe.task, built.recipe.training
@@ -130,8 +139,8 @@ class Session:
         kept = Checkpoints(place, {"id": f"{self._study}/{trial.number}"}, keep=1)
         how: dict[str, Any] = {"checkpoints": kept, "stop": self._stop, "pauses": self._pauses}
         records = course(material, built.recipe.method, settings, shared=self.shelf.stores, **how)
-        begins = next(records)
-        return _AtWork(trial.number, built, rows, tokens, records, begins["step"], begins["num_steps"])
+        ready = next(record for record in records if record["event"] == "ready")
+        return _AtWork(trial.number, built, rows, tokens, records, ready["step"], ready["num_steps"], trial.resource)
 
     def _judged(self, work: _AtWork) -> dict[str, float]:
         """The objectives' figures on the validation rows, and what else is wanted of them."""
@@ -150,13 +159,25 @@ class Session:
         return figures
 
 
-def make(folder: Path, stop: Stop) -> Session:
+def make(folder: Path, stop: Stop, study: str) -> Session:
     """The session of a worker, of the recipe that the search's folder holds: there its space is written out."""
     path = folder / RECIPE
     recipe = read(path)
     assert recipe.search is not None and recipe.search.said_space is not None, f"{path} is of no search"
-    study = hashlib.sha256(path.read_bytes()).hexdigest()
     return Session(recipe, recipe.search.said_space, folder, study=study, stop=stop)
+
+
+def _within_memory(recipe: Recipe, rows: Rows, place: Path) -> Recipe:
+    """The recipe in pieces that fit, if they must be smaller; the same whenever the trial goes on."""
+    path = place / FORESEEN
+    if path.is_file():
+        chosen = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        training = foresee(recipe, rows)[0].training
+        chosen = {name: getattr(training, name) for name in FORESEEN_SETTINGS}
+        place.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, chosen)
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=chosen)})
 
 
 def _peak_bytes(recipe: Recipe, rows: Rows) -> int:

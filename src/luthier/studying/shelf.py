@@ -2,6 +2,7 @@
 once for each frozen part."""
 
 from collections.abc import Hashable
+from functools import partial
 
 from datasets import Dataset
 from transformers import PreTrainedModel
@@ -12,9 +13,12 @@ from luthier.methods import Method
 from luthier.models.load import Ask, load_model
 from luthier.models.processor import Processor
 from luthier.models.source import ModelSource
-from luthier.models.twin import own_what_learns, twin_of
+from luthier.models.twin import narrow_too, own_what_learns, twin_of
 from luthier.recipe import Recipe
 from luthier.training.caching import Stores
+
+MOST_TOKENS = 4
+"""Sets of tokens that are kept; few settings make others."""
 
 
 class Shelf:
@@ -42,16 +46,19 @@ class Shelf:
 
     def built(self, recipe: Recipe, rows: Rows) -> Built:
         """A model that is ready to learn, on the tensors of a base that others stand on too."""
-        made = build(recipe, rows, load=self._loaded)
+        made = build(recipe, rows, load=partial(self._loaded, recipe.training.precision))
         (base,) = self._bases.values()
+        narrow_too(base, made.model)
         own_what_learns(made.model, base)
         return made
 
     def tokens(self, built: Built, rows: Rows) -> dict[str, Dataset]:
         """The prepared rows of each split; those that train with what the method adds to them."""
         task, method, processor = built.recipe.task, built.recipe.method, built.processor
-        key = (_said(task), _said(method) if _changes_rows(method) else "")
+        key = (_said(task), _changes_of_rows(method))
         if key not in self._tokens:
+            while len(self._tokens) >= MOST_TOKENS:
+                self._tokens.pop(next(iter(self._tokens)))
             named = rows.splits.named()
             learnt = {**named, "train": method.taught(named["train"], task)}
             self._tokens[key] = {n: task.prepare(each, processor, training=n == "train") for n, each in learnt.items()}
@@ -59,10 +66,18 @@ class Shelf:
         return self._tokens[key]
 
     def _loaded(
-        self, source: ModelSource, ask: Ask, *, device: str, seed: int, processor: Processor, notes: list[str]
+        self,
+        precision: str,
+        source: ModelSource,
+        ask: Ask,
+        *,
+        device: str,
+        seed: int,
+        processor: Processor,
+        notes: list[str],
     ) -> PreTrainedModel:
-        """As `load_model`, but on the tensors of the base, where it was loaded before."""
-        key = (_said(source), repr(ask), device, seed)
+        """As `load_model`, but on the tensors of the base, where it was loaded before for this arithmetic."""
+        key = (precision, _said(source), repr(ask), device, seed)
         if key not in self._bases:
             self._bases.clear()  # before the next one is loaded: two may be too many
             self._bases[key] = load_model(source, ask, device=device, seed=seed, processor=processor, notes=notes)
@@ -74,6 +89,11 @@ def _said(part: Component) -> str:
     return f"{part.kind()}{part.model_dump_json()}"
 
 
-def _changes_rows(method: Method) -> bool:
-    """Whether the method adds to the rows or to the tokenizer, so that others cannot share the tokens."""
-    return type(method).taught is not Method.taught or bool(getattr(method, "add_tokens", ()))
+def _changes_of_rows(method: Method) -> str:
+    """What the method adds to the rows or to the tokenizer: tokens are shared where it is the same.
+
+    Of a method of another package that adds to the rows, all its settings.
+    """
+    if type(method).taught is not Method.taught and not hasattr(method, "label_names"):
+        return _said(method)
+    return repr([(name, getattr(method, name, None) or None) for name in ("label_names", "add_tokens")])

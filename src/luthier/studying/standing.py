@@ -8,6 +8,8 @@ from luthier.trials.history import History, Rung, Terms, Trial, Values
 from luthier.trials.ranking import pareto_front
 from luthier.trials.space import Parameter, Space
 
+COSTS = ("seconds", "parameters", "memory_gib")
+"""Objectives that are no metric: a trial's seconds so far, parameters that learn, most memory of a step."""
 NEAR_END = 0.03
 """Share of a range that is its end."""
 UNKNOWN = 2**60

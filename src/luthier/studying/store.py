@@ -6,9 +6,10 @@ holds `lock`; a kill between two writes leaves a running trial, which `release` 
 
 import json
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Self
 
@@ -18,9 +19,10 @@ from luthier.studying.entries import Entry, Landing, Snapshot, read_alone, turne
 from luthier.studying.optuna_terms import distribution, inside
 from luthier.studying.performing import Judged
 from luthier.studying.plan import Plan, differences
+from luthier.studying.spending import Budget
 from luthier.trials.history import State, Trial, Values
 
-FORMAT, PLAN, BUDGET, LIFE = "luthier.format", "luthier.plan", "luthier.budget", "luthier.life"
+FORMAT, PLAN, BUDGET, LIFE, ID = (f"luthier.{name}" for name in ("format", "plan", "budget", "life", "id"))
 EARLIER = "luthier.earlier"
 """Attributes of Optuna's study."""
 ENTRY = "luthier"
@@ -31,18 +33,6 @@ READ = """SELECT t.trial_id, t.number, t.state, a.value_json FROM trials t
 LEFT JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = :key
 WHERE t.study_id = :study ORDER BY t.trial_id"""
 """One question for all trials: Optuna's own reading takes a second for a thousand of them."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What may be spent."""
-
-    units: int | None = None
-    """Of all trials together; None: not known yet."""
-    seconds: float | None = None
-    """Of the clock, without the time in which nobody worked; None: any."""
-    num_workers: int = 1
-    """How many spend it: units = seconds * workers / seconds of a unit."""
 
 
 class Lost(Exception):
@@ -80,6 +70,7 @@ class Store:
                 store.budget = budget
                 store.keep(EARLIER, [written_alone(trial, plan.goals) for trial in earlier])
                 store.keep(PLAN, plan.as_json())
+                store.keep(ID, uuid.uuid4().hex)
                 store.keep(FORMAT, VERSION)
                 return store
         _require_version(attributes, name)
@@ -126,6 +117,11 @@ class Store:
     def keep(self, key: str, value: Any) -> None:
         """Keep plain values of the whole search."""
         self._storage.set_study_user_attr(self._study, key, value)
+
+    @property
+    def id(self) -> str:
+        """Drawn when the search was begun; tells its checkpoints from another one's."""
+        return str(self.attributes[ID])
 
     @property
     def budget(self) -> Budget:

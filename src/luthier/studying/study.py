@@ -25,13 +25,16 @@ from luthier.studying.crew import Crew, Member
 from luthier.studying.database import url_of
 from luthier.studying.entries import Snapshot
 from luthier.studying.plan import Plan
+from luthier.studying.spending import Budget
 from luthier.studying.standing import Arrival, Standing
-from luthier.studying.store import Budget, Store
+from luthier.studying.store import Store
 from luthier.studying.taking import common_failure
 from luthier.studying.worker import LAST_S, REFUSED
 from luthier.trials.history import Trial
 
 PLACE, WORKERS_LOCK, DATABASE, RECIPE = ".place", ".workers.lock", "search.db", "recipe.yaml"
+FINALS, CONCLUDED = ("winner-*", "default-*"), ("search.json", "search.html", "best.yaml")
+"""What the end of a search writes into its folder."""
 LOOK_S, NOTE_S = 0.2, 5.0
 """Between two looks at the store, and between two notes in it that the coordinator works."""
 MOST_LOSSES = 2
@@ -50,6 +53,8 @@ class Search:
     budget: Budget
     performer: str
     """The function that makes a worker's performer: `package.module:function`."""
+    keeps_budget: bool = False
+    """Whether a search that goes on keeps the budget that it has."""
     num_workers: int = 1
     storage: str | None = None
     """A URL; None: a file in the folder."""
@@ -76,8 +81,9 @@ def follow(
         if overwrite and search.storage is not None:
             Store.remove(url, search.name)
         store = Store.create(url, search.name, search.plan, search.budget, search.earlier)
-        if search.budget.units is not None or search.budget.seconds != store.budget.seconds:
-            store.budget = search.budget
+        store.budget = search.budget.after(store.budget, keeps=resume and search.keeps_budget)
+        for path in (path for name in CONCLUDED for path in search.folder.glob(name)):
+            path.unlink()  # what was concluded of fewer trials
         if search.recipe is not None and not (search.folder / PLACE).is_file():
             files.write_text(search.folder / RECIPE, search.recipe)
         where = {"storage": url, "name": search.name, "folder": str(search.folder)}
@@ -144,7 +150,8 @@ class _Coordinator:
         self._release()
         yield from self._look()
         if reason := common_failure(self._seen):
-            raise RunError(f"the first trials all failed alike, so the search ends: {reason}")
+            how = "mend it, and begin anew with --overwrite"
+            raise RunError(f"the first trials all failed alike, so the search ends: {reason}; {how}")
         yield {"event": "ended", "standing": standing(self._store, self._seen)}
 
     def close(self) -> None:
@@ -241,8 +248,8 @@ def _empty(folder: Path) -> None:
     """Remove what a search kept; the database first, so that no half of it is gone on with."""
     for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"):
         (folder / name).unlink(missing_ok=True)
-    for name in ("trials", "workers"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in (folder / "trials", folder / "workers", *(p for name in FINALS for p in folder.glob(name))):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     (folder / PLACE).unlink(missing_ok=True)
 
 

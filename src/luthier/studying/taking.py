@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 from luthier.searching.choosing import settle
 from luthier.searching.proposing import Start, propose, trial_seed
@@ -10,7 +11,8 @@ from luthier.searching.schedulers import Begin, End, Promote, Scheduler, Wait
 from luthier.studying.entries import Entry, Snapshot
 from luthier.studying.performing import PER_UNIT
 from luthier.studying.plan import Plan
-from luthier.studying.store import Budget, Store
+from luthier.studying.spending import Budget
+from luthier.studying.store import Store
 from luthier.trials.history import History, Terms
 
 NUM_ALIKE = 3
@@ -29,7 +31,7 @@ def take(store: Store, worker: str) -> Entry | Wait | End:
         plan, terms, history = store.plan, store.plan.terms(units), snapshot.history
         due = _due(plan, terms, history)
         if due is not None:
-            return _claimed(store, snapshot.entries[0], due.until, worker, bracket=due.bracket)
+            return _claimed(store, snapshot.entries[-1], due.until, worker, bracket=due.bracket)
         sampler, scheduler = settle(plan.sampler, plan.scheduler, plan.space, terms)
         job = propose(history, plan.space, sampler, scheduler, terms, seed=plan.seed, first=plan.default)
         match job:
@@ -66,14 +68,14 @@ def common_failure(snapshot: Snapshot) -> str | None:
 
 
 def hopeless(store: Store, snapshot: Snapshot) -> set[int]:
-    """Trials that never go on, so that their checkpoints may go: failed ones, and those that the scheduler gave up."""
+    """Trials that never go on, so that their checkpoints may go: ended ones, and those that the scheduler gave up."""
     plan, history = store.plan, snapshot.history
-    failed = {trial.number for trial in history.trials if trial.state == "failed"}
+    ended = {trial.number for trial in history.trials if trial.state in ("failed", "done")}
     units = store.budget.units
     if units is None:
-        return failed
+        return ended
     terms = plan.terms(units)
-    return failed | _scheduler(plan, terms).hopeless(history, terms)
+    return ended | _scheduler(plan, terms).hopeless(history, terms)
 
 
 def _measured_first(store: Store, snapshot: Snapshot, worker: str) -> Entry | Wait | End:
@@ -91,11 +93,14 @@ def _measured_first(store: Store, snapshot: Snapshot, worker: str) -> Entry | Wa
 
 
 def _due(plan: Plan, terms: Terms, history: History) -> Begin | None:
-    """How far the first trial was to go from the start, where it was stopped at its measure."""
-    if len(history.trials) != 1 or history.trials[0].state != "paused":
+    """How far the trial that was measured was to go from the start; those before it have failed."""
+    if not history.trials:
         return None
-    first = _scheduler(plan, terms).decide(History(), terms)
-    return first if isinstance(first, Begin) and first.until > history.trials[0].target else None
+    *before, last = history.trials
+    if last.state != "paused" or any(trial.state != "failed" for trial in before):
+        return None
+    first = _scheduler(plan, terms).decide(replace(history, trials=tuple(before)), terms)
+    return first if isinstance(first, Begin) and first.until > last.target else None
 
 
 def _scheduler(plan: Plan, terms: Terms) -> Scheduler:

@@ -59,7 +59,7 @@ def _perform(store: Store, performer: Performer, worker: str, entry: Entry) -> N
     try:
         with _signs_of_life(store, entry):
             found: Judged | str = performer.perform(entry.trial, entry.trial.target)
-    except Interrupted:
+    except (Interrupted, RunError, OSError):  # no fault of the trial's, but of the machine, as a disk that is full
         with store.lock.held():
             for held in store.snapshot().held_by(worker):
                 store.release(held)
@@ -136,12 +136,12 @@ def main(pipe: int) -> int:
             _stop_with_coordinator(pipe)
             _share_cores(said["num_workers"])
             store = Store.open(said["storage"], said["name"])
-            performer = maker(said["performer"])(Path(said["folder"]), stop)
+            performer = maker(said["performer"])(Path(said["folder"]), stop, store.id)
             with stop.waits_for_border():
                 work(store, performer, said["worker"], stop)
     except Interrupted as stopped:
         return stopped.exit_code
-    except LuthierError as error:
+    except (LuthierError, OSError) as error:
         sys.stderr.write(f"luthier: {error}\n")
         return REFUSED
     return 0 if stop.asked_by is None else 128 + stop.asked_by

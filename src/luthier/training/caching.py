@@ -3,15 +3,19 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from jaxtyping import Int
+from numpy import ndarray
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from luthier.data.batching import Batching
+from luthier.interrupt import Interrupted, Stop
 from luthier.models.arithmetic import computing
 from luthier.models.frozen import cache as frozen
 from luthier.models.frozen.cache import FrozenCache
@@ -20,7 +24,7 @@ from luthier.models.frozen.points import NotServed
 from luthier.models.frozen.rows import row_keys
 from luthier.models.frozen.store import Disk, Memory, Store, cache_folder
 from luthier.models.frozen.trial import tried
-from luthier.models.memory import available
+from luthier.models.memory import available, in_halves
 from luthier.models.processor import Processor
 from luthier.tasks import Batch, Task
 from luthier.training.settings import Training
@@ -51,7 +55,7 @@ def collated(task: Task, columns: Mapping[str, Any], processor: Processor, *, ke
 
 
 def kept(
-    prepared: Prepared, settings: Training, shared: "Stores | None" = None
+    prepared: Prepared, settings: Training, shared: "Stores | None" = None, stop: Stop | None = None
 ) -> tuple[FrozenCache | None, dict[str, Any] | None]:
     """The cache of a run, which serves its model from now on, and what is to be told of it.
 
@@ -61,12 +65,14 @@ def kept(
     if settings.cache == "off" or all(parameter.requires_grad for parameter in prepared.model.parameters()):
         return None, None
     try:
-        return _opened(prepared, settings, shared)
+        return _opened(prepared, settings, shared, stop or Stop())
     except NotServed as reason:
         return None, {"event": "cache", "notes": [f"frozen states are computed anew each time: {reason}"]}
 
 
-def _opened(prepared: Prepared, settings: Training, shared: "Stores | None") -> tuple[FrozenCache, dict[str, Any]]:
+def _opened(
+    prepared: Prepared, settings: Training, shared: "Stores | None", stop: Stop
+) -> tuple[FrozenCache, dict[str, Any]]:
     if not prepared.seen_again and settings.cache != "disk":
         raise NotServed("no row is seen twice")
     if len(prepared.train) < 2:
@@ -81,7 +87,7 @@ def _opened(prepared: Prepared, settings: Training, shared: "Stores | None") -> 
     cache.store = store
     cache.open()
     if shared is not None:
-        _compute_all(cache, prepared, settings)
+        _compute_all(cache, prepared, settings, stop)
     note = (
         f"{cache.part.words} computed once for each row, in eval mode (no dropout there), "
         f"and kept {place}: about {_amount(needed)}"
@@ -135,14 +141,21 @@ class Stores:
         return self._parts[name], "in memory, for other trials too"
 
 
-def _compute_all(cache: FrozenCache, prepared: Prepared, settings: Training) -> None:
+def _compute_all(cache: FrozenCache, prepared: Prepared, settings: Training, stop: Stop) -> None:
     """Compute the states of all rows that are not kept yet, always in the same batches: so a run that goes on in
-    another process has them bit by bit."""
+    another process has them bit by bit. What was asked to stop stops between two batches."""
+
+    def compute(rows: Dataset, numbers: Int[ndarray, " batch"]) -> list[None]:
+        batch = collated(prepared.task, rows[numbers], prepared.processor, keyed=True)
+        if not cache.holds(batch) and not cache.store.is_full:
+            record(prepared.model, prepared.task, batch, settings)
+        return [None] * len(numbers)
+
     for rows in prepared.seen_again:
         for numbers in Batching(rows["length"][:], ROWS_AT_ONCE, TOKENS_AT_ONCE).sorted():
-            batch = collated(prepared.task, rows[numbers], prepared.processor, keyed=True)
-            if not cache.holds(batch) and not cache.store.is_full:
-                record(prepared.model, prepared.task, batch, settings)
+            if stop.asked_by is not None:
+                raise Interrupted(stop.asked_by, "stopped before the first step")
+            in_halves(numbers, partial(compute, rows))
 
 
 def summary(cache: FrozenCache) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def course(
     """Train to the horizon or the early end, and leave the best state in the model.
 
     Goes on from the newest checkpoint where there is one. `pauses` are shares of the whole course: after each a
-    checkpoint is written and a record `pause` told, so that whoever follows may leave it there. `shared` keeps the
+    checkpoint is written and a record `pause` told, so that whoever follows may leave it there; before the first step
+    comes a record `ready`. `shared` keeps the
     states of frozen parts for other courses too. Raises NotFinite where loss or gradient is no number, RunError where
     a checkpoint cannot be written, Interrupted where a signal asked to stop.
     """
@@ -73,6 +74,8 @@ def course(
     with line.stop.waits_for_border():
         try:
             yield from line.keep_frozen_states()
+            if pauses:
+                yield {"event": "ready", "step": line.state.step, "num_steps": line.order.num_steps}
             yield from line.steps()
             yield from line.last_words()
         finally:
@@ -130,7 +133,7 @@ class _Line:
                 snapshot.restore(found, self.material.model, self.state, self.best, self.clock)
             else:
                 self.checkpoints.require_room((self.checkpoints.keep + 1) * snapshot.size_bytes(self.material.model))
-        yield {"event": "begins", "step": self.state.step, "num_steps": self.order.num_steps, "notes": faults}
+        yield {"event": "begins", "step": self.state.step, "notes": faults}
 
     def _require_way_to_go(self, step: int) -> None:
         if step > self.order.num_steps:
@@ -141,14 +144,16 @@ class _Line:
 
     def keep_frozen_states(self) -> Iterator[dict[str, Any]]:
         """Compute the states of the frozen part once for each row from now on, where that pays."""
-        if self._is_over():
+        if self._is_over() and self.shared is None:
             return
+        if self.shared is not None and not self._trains_again:
+            return  # what is computed once has the dropout that it would have without other courses
         material = self.material
         seen_again = [material.train] if self._trains_again else []
         if (self.best or self.shared is not None) and material.validation is not None:
             seen_again.append(material.validation)
         about = Prepared(material.model, material.processor, self.stage.task, material.train, tuple(seen_again))
-        self.cache, told = kept(about, self.settings, self.shared)
+        self.cache, told = kept(about, self.settings, self.shared, self.stop)
         if told is not None:
             yield told
         if self.cache is not None and self._trains_again and self.shared is None:
@@ -156,9 +161,7 @@ class _Line:
 
     @property
     def _trains_again(self) -> bool:
-        """Whether training rows are seen more than once, be it by other courses."""
-        several = self.order.num_steps > self.order.epoch_ends[0]
-        return several or self.settings.cache == "disk" or self.shared is not None
+        return self.order.num_steps > self.order.epoch_ends[0] or self.settings.cache == "disk"
 
     def _record_again(self) -> None:
         """The states of the rows that the run learnt from before it stopped, batch by batch as they were then.

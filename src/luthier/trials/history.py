@@ -24,7 +24,7 @@ class Rung:
     values: tuple[float, ...]
     """One for each objective; lower is better."""
     seconds: float
-    """Paid since its beginning: loading, training and judging."""
+    """Of training and judging since its beginning, without what trials share, as the loading of the base."""
     excess: tuple[float, ...] = ()
     """For each constraint by how much it is broken; 0 or less: it holds."""
 

@@ -6,8 +6,11 @@ loneliest first (Deb et al. 2002, NSGA-II, https://doi.org/10.1109/4235.996017).
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from luthier.trials.history import Rung, Trial
 
@@ -17,7 +20,7 @@ def ranked(trials: Iterable[Trial], resource: int) -> list[Trial]:
     by_number = sorted(trials, key=lambda trial: trial.number)
     judged = [(trial, rung) for trial in by_number if (rung := trial.at(resource))]
     others = [trial for trial in by_number if trial.at(resource) is None]
-    if all(len(rung.values) == 1 for _, rung in judged):
+    if _have_one_value([rung for _, rung in judged]):
         judged.sort(key=lambda each: by_value(each[1]))
         return [*(trial for trial, _ in judged), *others]
     groups: dict[float, list[tuple[Trial, Rung]]] = {}
@@ -26,35 +29,38 @@ def ranked(trials: Iterable[Trial], resource: int) -> list[Trial]:
     return [*(trial for broken in sorted(groups) for trial in _by_fronts(groups[broken])), *others]
 
 
-def is_better(one: Rung, other: Rung) -> bool:
-    """Whether one breaks the constraints less; or, equally much, has the lower value or dominates."""
-    if _broken(one) != _broken(other):
-        return _broken(one) < _broken(other)
-    return _dominates(_values(one), _values(other))
-
-
-def num_better(rung: Rung, others: Sequence[Rung]) -> int:
-    """How many of the others are better; they are sorted by `by_value`."""
-    if len(rung.values) == 1:
-        return bisect_left(others, by_value(rung), key=by_value)
-    return sum(is_better(other, rung) for other in others)
-
-
 def by_value(rung: Rung) -> tuple[float, ...]:
     """A key that sorts by broken constraints and values; of a single objective, the best first."""
     return (_broken(rung), *_values(rung))
 
 
-def is_surely_before(one: Trial, other: Trial, resource: int) -> bool:
-    """Whether one ranks before the other at so many units whatever other trials will show; False: that is open.
+def nums_better(rungs: Sequence[Rung]) -> list[int]:
+    """Of each rung how many before it in the sequence are better.
 
-    With several objectives that is so where it dominates the other: crowding depends on who else is there.
+    That is: break the constraints less; or, equally much, have the lower value or dominate.
     """
-    rung, theirs = one.at(resource), other.at(resource)
-    if rung is None or theirs is None:
-        return rung is not None
-    is_tie = len(rung.values) == 1 and by_value(rung) == by_value(theirs)
-    return one.number < other.number if is_tie else is_better(rung, theirs)
+    if not _have_one_value(rungs):
+        return [int(num) for num in np.triu(_better(rungs)).sum(0)]
+    found: list[int] = []
+    before: list[tuple[float, ...]] = []
+    for rung in rungs:
+        place = bisect_left(before, by_value(rung))
+        found.append(place)
+        insort(before, by_value(rung))
+    return found
+
+
+def nums_surely_before(trials: Iterable[Trial], resource: int) -> dict[int, int]:
+    """Of each trial that was judged at so many units how many others rank before it whatever further ones will show.
+
+    By number. With several objectives those do that dominate it: crowding depends on who else is there.
+    """
+    judged = [(trial.number, rung) for trial in trials if (rung := trial.at(resource))]
+    rungs = [rung for _, rung in judged]
+    if not _have_one_value(rungs):
+        return {number: int(num) for (number, _), num in zip(judged, _better(rungs).sum(0), strict=True)}
+    order = sorted(judged, key=lambda each: (by_value(each[1]), each[0]))
+    return {number: place for place, (number, _) in enumerate(order)}
 
 
 def pareto_front(trials: Iterable[Trial], resource: int) -> list[Trial]:
@@ -64,11 +70,12 @@ def pareto_front(trials: Iterable[Trial], resource: int) -> list[Trial]:
     """
     judged = [(trial, trial.at(resource)) for trial in sorted(trials, key=lambda trial: trial.number)]
     fit = [
-        (trial, rung.values)
+        (trial, rung)
         for trial, rung in judged
         if rung is not None and rung.is_feasible and not any(math.isnan(value) for value in rung.values)
     ]
-    return [trial for trial, values in fit if not any(_dominates(others, values) for _, others in fit)]
+    is_dominated = _better([rung for _, rung in fit]).any(0)
+    return [trial for (trial, _), is_behind in zip(fit, is_dominated, strict=True) if not is_behind]
 
 
 def _broken(rung: Rung) -> float:
@@ -82,21 +89,35 @@ def _values(rung: Rung) -> tuple[float, ...]:
     return tuple(math.inf if math.isnan(value) else value for value in rung.values)
 
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether one is nowhere worse and somewhere better."""
-    return all(a <= b for a, b in zip(one, other, strict=True)) and any(a < b for a, b in zip(one, other, strict=True))
+def _have_one_value(rungs: Iterable[Rung]) -> bool:
+    return all(len(rung.values) == 1 for rung in rungs)
+
+
+def _better(rungs: Sequence[Rung]) -> NDArray[np.bool_]:
+    """Whether one is better [row] than another [column]: breaks less; or, equally much, is nowhere worse, once better."""
+    if not rungs:
+        return np.zeros((0, 0), dtype=bool)
+    broken = np.array([_broken(rung) for rung in rungs])
+    nowhere_worse = broken[:, None] == broken
+    once_better = np.zeros_like(nowhere_worse)
+    for values in np.array([_values(rung) for rung in rungs]).T:
+        nowhere_worse &= values[:, None] <= values
+        once_better |= values[:, None] < values
+    return np.asarray((broken[:, None] < broken) | (nowhere_worse & once_better))
 
 
 def _by_fronts(judged: Sequence[tuple[Trial, Rung]]) -> list[Trial]:
     """Trials that break the constraints equally much, by number; the best first."""
     found: list[Trial] = []
-    rest = [(trial, _values(rung)) for trial, rung in judged]
-    while rest:
-        is_in_front = [not any(_dominates(theirs, point) for _, theirs in rest) for _, point in rest]
-        front = [each for each, is_in in zip(rest, is_in_front, strict=True) if is_in]
-        rest = [each for each, is_in in zip(rest, is_in_front, strict=True) if not is_in]
-        room = _crowding([point for _, point in front])
-        found += [front[place][0] for place in sorted(range(len(front)), key=lambda place: -room[place])]
+    rungs = [rung for _, rung in judged]
+    is_better = _better(rungs)
+    num_ahead = is_better.sum(0)
+    rest = np.arange(len(judged))
+    while len(rest):
+        front, rest = rest[num_ahead[rest] == 0], rest[num_ahead[rest] > 0]
+        num_ahead = num_ahead - is_better[front].sum(0)
+        room = _crowding([_values(rungs[place]) for place in front])
+        found += [judged[front[place]][0] for place in sorted(range(len(front)), key=lambda place: -room[place])]
     return found
 
 

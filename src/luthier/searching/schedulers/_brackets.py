@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from luthier.searching.schedulers import Begin, Promote, Scheduler
 from luthier.searching.schedulers._ends import finishing, is_on_its_way, never_finished, waits, within_reach
 from luthier.trials.history import History, Terms, Trial
-from luthier.trials.ranking import is_surely_before, ranked
+from luthier.trials.ranking import nums_surely_before, ranked
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,9 @@ def _passed_over(trials: Sequence[Trial], bracket: Bracket) -> Iterator[Trial]:
     for rung, resource in enumerate(bracket.rungs[:-1], 1):
         num_going_on = num_trials // bracket.terms.eta**rung
         there = [trial for trial in trials if trial.target >= resource]
-        for trial in there:
-            if waits(trial) and trial.target == resource:
-                num_before = sum(is_surely_before(other, trial, resource) for other in there if other is not trial)
-                if num_before >= num_going_on:
-                    yield trial
+        num_before = nums_surely_before(there, resource)
+        yield from (
+            trial
+            for trial in there
+            if waits(trial) and trial.target == resource and num_before[trial.number] >= num_going_on
+        )

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from luthier.searching.schedulers import Promote
 from luthier.trials.history import History, Terms, Trial
-from luthier.trials.ranking import is_surely_before, ranked
+from luthier.trials.ranking import nums_surely_before, ranked
 
 
 def within_reach(terms: Terms) -> Terms:
@@ -65,17 +65,14 @@ def never_finished(history: History, terms: Terms, passed: Collection[Trial]) ->
         num_finished = left // (terms.horizon - terms.horizon // terms.eta) if terms.horizon > 1 else 0
     else:
         num_finished = 1 if _is_any_whole(history, terms) else 2
-    return frozenset(
-        trial.number for trial in passed if sum(_is_favoured(other, trial) for other in passed) >= num_finished
-    )
+    num_before: dict[int, int] = {}
+    num_higher = 0
+    for resource in sorted({trial.resource for trial in passed}, reverse=True):
+        there = nums_surely_before((trial for trial in passed if trial.resource == resource), resource)
+        num_before |= {number: num_higher + num for number, num in there.items()}
+        num_higher += len(there)
+    return frozenset(number for number, num in num_before.items() if num >= num_finished)
 
 
 def _is_any_whole(history: History, terms: Terms) -> bool:
     return any(trial.target >= terms.horizon for trial in history.trials)
-
-
-def _is_favoured(one: Trial, other: Trial) -> bool:
-    """Whether one of two that wait is surely finished before the other."""
-    if one.resource != other.resource:
-        return one.resource > other.resource
-    return is_surely_before(one, other, one.resource)

@@ -29,7 +29,7 @@ from luthier.searching.schedulers._ends import (
     within_reach,
 )
 from luthier.trials.history import History, Terms, Trial
-from luthier.trials.ranking import is_surely_before, ranked
+from luthier.trials.ranking import nums_surely_before, ranked
 
 
 class Asha(Scheduler):
@@ -81,24 +81,21 @@ class Asha(Scheduler):
         trial is passed over if that many are surely before it; when less than a full run is left, all are.
         """
         terms = within_reach(terms)
-        left = terms.units - history.committed
-        passed = [
-            trial
-            for resource in rungs_below(terms)
-            for trial in history.trials
-            if waits(trial) and trial.resource == resource
-            if left < terms.horizon or self._is_passed(trial, history, terms)
-        ]
+        passed = [trial for resource in rungs_below(terms) for trial in self._passed_over(history, resource, terms)]
         return never_finished(history, terms, passed)
 
-    def _is_passed(self, trial: Trial, history: History, terms: Terms) -> bool:
-        resource, left = trial.resource, terms.units - history.committed
-        there = [other for other in history.trials if other.target >= resource and other is not trial]
-        num_more = (left - terms.horizon) // (resource - resource // terms.eta)
+    def _passed_over(self, history: History, resource: int, terms: Terms) -> list[Trial]:
+        """Who waits at a rung and will not be promoted."""
+        left = terms.units - history.committed
+        waiting = [trial for trial in history.trials if waits(trial) and trial.resource == resource]
+        if left < terms.horizon:
+            return waiting
         if self.cost_aware:  # seconds are not known before
-            return False
-        num_before = sum(is_surely_before(other, trial, resource) for other in there)
-        return num_before >= (len(there) + 1 + num_more) // terms.eta
+            return []
+        there = [trial for trial in history.trials if trial.target >= resource]
+        num_more = (left - terms.horizon) // (resource - resource // terms.eta)
+        num_before = nums_surely_before(there, resource)
+        return [trial for trial in waiting if num_before[trial.number] >= (len(there) + num_more) // terms.eta]
 
 
 def _is_coming(trial: Trial, resource: int) -> bool:

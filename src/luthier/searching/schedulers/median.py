@@ -7,7 +7,7 @@ course so far; here it is the value at the rung, so that several objectives and 
 begins only if the budget would finish it together with all that have begun and were not stopped.
 """
 
-from bisect import insort
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
@@ -15,8 +15,8 @@ from pydantic import Field
 
 from luthier.searching.schedulers import Begin, Promote, Scheduler
 from luthier.searching.schedulers._ends import is_on_its_way, rungs_below, waits, within_reach
-from luthier.trials.history import History, Rung, Terms, Trial
-from luthier.trials.ranking import by_value, num_better
+from luthier.trials.history import History, Terms, Trial
+from luthier.trials.ranking import nums_better
 
 
 class Median(Scheduler):
@@ -46,9 +46,9 @@ class Median(Scheduler):
         """Those that are stopped, whatever the earlier trials that are on their way to the rung will show there."""
         found = set()
         for resource in rungs_below(within_reach(terms)):
-            judged_later = [each for each in history.trials if each.resource < resource and each.state != "failed"]
+            later = [each.number for each in history.trials if each.resource < resource and each.state != "failed"]
             for trial, num_judged, num_ahead in _standings(history.trials, resource):
-                num_to_come = sum(each.number < trial.number for each in judged_later)
+                num_to_come = bisect_left(later, trial.number)
                 is_there = waits(trial) and trial.resource == resource
                 if is_there and self._stops(num_judged, num_ahead, num_to_come=num_to_come):
                     found.add(trial.number)
@@ -57,8 +57,6 @@ class Median(Scheduler):
 
 def _standings(trials: Sequence[Trial], resource: int) -> Iterator[tuple[Trial, int, int]]:
     """Every trial that was judged at a rung; of those before it how many were, and how many are better."""
-    before: list[Rung] = []
-    for trial in trials:
-        if rung := trial.at(resource):
-            yield trial, len(before), num_better(rung, before)
-            insort(before, rung, key=by_value)
+    judged = [(trial, rung) for trial in trials if (rung := trial.at(resource))]
+    nums = nums_better([rung for _, rung in judged])
+    yield from ((trial, place, num) for place, ((trial, _), num) in enumerate(zip(judged, nums, strict=True)))
