@@ -1,11 +1,13 @@
 """The order of trials: constraints first, then values, fronts and crowding, then numbers."""
 
 import math
+import random
+from itertools import permutations
 
 import pytest
 
 from luthier.trials.history import Rung, Trial
-from luthier.trials.ranking import is_surely_before, pareto_front, ranked
+from luthier.trials.ranking import nums_better, nums_surely_before, pareto_front, ranked
 
 
 def trial(number: int, *values: float, excess: tuple[float, ...] = ()) -> Trial:
@@ -55,14 +57,40 @@ def test_crowding_is_that_of_a_reference() -> None:
     assert {each.number for each in theirs[:2]} == set(found[:2]) == {0, 5}
 
 
+def before(*trials: Trial) -> dict[int, int]:
+    return nums_surely_before(trials, 1)
+
+
 def test_one_is_surely_before_another_only_where_further_trials_cannot_change_it() -> None:
-    assert is_surely_before(trial(0, 1.0), trial(1, 1.0), 1)
-    assert not is_surely_before(trial(1, 1.0), trial(0, 1.0), 1)
-    assert is_surely_before(trial(1, 1.0, 2.0), trial(0, 1.0, 3.0), 1)
-    assert not is_surely_before(trial(0, 0.0, 2.0), trial(1, 1.0, 1.0), 1)  # crowding says which
-    assert is_surely_before(trial(1, 9.0, excess=(0.0,)), trial(0, 0.0, excess=(0.1,)), 1)
-    assert is_surely_before(trial(1, math.nan), trial(0), 1)
-    assert not is_surely_before(trial(0), trial(1), 1)
+    assert before(trial(1, 1.0), trial(0, 1.0), trial(2, 0.5)) == {2: 0, 0: 1, 1: 2}
+    assert before(trial(1, 1.0, 2.0), trial(0, 1.0, 3.0)) == {1: 0, 0: 1}
+    assert before(trial(0, 0.0, 2.0), trial(1, 1.0, 1.0)) == {0: 0, 1: 0}  # crowding says which
+    assert before(trial(0, 1.0, 1.0), trial(1, 1.0, 1.0)) == {0: 0, 1: 0}
+    assert before(trial(1, 9.0, excess=(0.0,)), trial(0, 0.0, excess=(0.1,))) == {1: 0, 0: 1}
+    assert before(trial(1, 9.0, 9.0, excess=(0.0,)), trial(0, 0.0, 0.0, excess=(0.1,))) == {1: 0, 0: 1}
+    assert before(trial(1, math.nan), trial(0)) == {1: 0}  # the other one was not judged
+
+
+def test_of_several_objectives_those_are_better_that_dominate() -> None:
+    values = [(1.0, 1.0), (2.0, 2.0), (0.0, 3.0), (2.0, 3.0)]
+    assert nums_better([Rung(1, each, 1.0) for each in values]) == [0, 1, 0, 3]
+    assert nums_better([Rung(1, (each,), 1.0) for each in (2.0, 1.0, 2.0, 3.0)]) == [0, 0, 1, 3]
+
+
+def test_fronts_are_those_that_comparing_each_with_each_gives() -> None:
+    draw = random.Random(0)
+    trials = [
+        trial(number, draw.randint(0, 9), draw.randint(0, 9), excess=(draw.choice([0.0, 0.0, 1.0]),))
+        for number in range(60)
+    ]
+    found = ranked(trials, 1)
+    places = {each.number: place for place, each in enumerate(found)}
+    for one, other in permutations(trials, 2):
+        (a, b), (c, d) = one.rungs[0].values, other.rungs[0].values
+        dominates = a <= c and b <= d and (a, b) != (c, d)
+        by_excess = one.rungs[0].excess, other.rungs[0].excess
+        if by_excess[0] < by_excess[1] or (by_excess[0] == by_excess[1] and dominates):
+            assert places[one.number] < places[other.number]
 
 
 def test_the_front_holds_every_feasible_trial_that_none_dominates_equal_ones_too() -> None:

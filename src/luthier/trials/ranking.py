@@ -74,8 +74,8 @@ def pareto_front(trials: Iterable[Trial], resource: int) -> list[Trial]:
         for trial, rung in judged
         if rung is not None and rung.is_feasible and not any(math.isnan(value) for value in rung.values)
     ]
-    is_dominated = _better([rung for _, rung in fit]).any(0)
-    return [trial for (trial, _), is_behind in zip(fit, is_dominated, strict=True) if not is_behind]
+    num_ahead = _better([rung for _, rung in fit]).sum(0)
+    return [trial for (trial, _), num in zip(fit, num_ahead, strict=True) if not num]
 
 
 def _broken(rung: Rung) -> float:
@@ -94,7 +94,7 @@ def _have_one_value(rungs: Iterable[Rung]) -> bool:
 
 
 def _better(rungs: Sequence[Rung]) -> NDArray[np.bool_]:
-    """Whether one is better [row] than another [column]: breaks less; or, equally much, is nowhere worse, once better."""
+    """Whether one [row] breaks less than another [column]; or, equally much, is nowhere worse and somewhere better."""
     if not rungs:
         return np.zeros((0, 0), dtype=bool)
     broken = np.array([_broken(rung) for rung in rungs])
