@@ -3,6 +3,7 @@
 Told by fake.json in the search's folder: how long a unit takes, and which trials break, and how.
 """
 
+import errno
 import fcntl
 import json
 import math
@@ -80,6 +81,8 @@ class Fake:
             raise TrainingError(f"step {trial.number}: the loss is nan")
         if how == "memory":
             raise MemoryError("no memory left")
+        if how == "disk":
+            raise OSError(errno.ENOSPC, "No space left on device")
         if how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
 
