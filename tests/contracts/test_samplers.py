@@ -109,6 +109,26 @@ def test_no_setting_is_suggested_twice(sampler: Sampler) -> None:
     assert len(set(seen)) == 6
 
 
+HALF_FINITE = Space.of({"method": {"choice": ["full", {"kind": "lora", "with": {"rate": {"log": [1e-5, 1e-2]}}}]}})
+
+
+@every_sampler
+@pytest.mark.parametrize("num_objectives", [1, 2])
+def test_a_search_goes_on_where_a_setting_that_is_the_only_one_of_its_kind_is_the_best(
+    sampler: Sampler, num_objectives: int
+) -> None:
+    """A range under the other option has settings without end."""
+    terms = replace(TERMS, num_objectives=num_objectives)
+    values: list[Values] = [{"method": "full"}]
+    values += [HALF_FINITE.values([0.9, (number * 0.618034) % 1]) for number in range(1, 14)]
+    trials = tuple(
+        Trial(number, each, "done", 9, rungs=(Rung(9, (float(number),) * num_objectives, 9.0),))
+        for number, each in enumerate(values)
+    )
+    for seed in range(3):
+        assert_in(HALF_FINITE, sampler.resolved(HALF_FINITE, terms).suggest(HALF_FINITE, History(trials), seed=seed))
+
+
 every_learner = pytest.mark.parametrize(
     "sampler", [each for each in all_of("samplers") if each.learns and each.kind() != "auto"], ids=kind_of
 )
@@ -152,7 +172,35 @@ def test_constraints_and_several_objectives_are_taken(sampler: Sampler) -> None:
 
 
 @every_learner
-def test_scores_that_are_no_numbers_are_failures(sampler: Sampler) -> None:
+@pytest.mark.parametrize("num", [0, 1, 2])
+def test_earlier_trials_with_other_constraints_are_taken(sampler: Sampler, num: int) -> None:
+    earlier = past(FLAT, 14, excess=(0.5,) * num).trials
+    history = replace(past(FLAT, 14, excess=(-0.5,)), earlier=earlier)
+    assert_in(FLAT, sampler.suggest(FLAT, history, seed=1))
+
+
+def num_beyond(sampler: Sampler, *, broken: bool) -> int:
+    """Of 20 suggestions how many lie in the better half of a range, where a constraint breaks or nothing is scored."""
+    trials = []
+    for number in range(30):
+        point = [(number * step + 0.1) % 1 for step in (0.618034, 0.414214, 0.73205)]
+        is_beyond = point[0] > 0.5
+        score = float("nan") if is_beyond and not broken else -point[0]
+        excess = (point[0] - 0.5,) if broken else ()
+        trials.append(Trial(number, FLAT.values(point), "done", 9, rungs=(Rung(9, (score,), 9.0, excess),)))
+    found = [sampler.suggest(FLAT, History(tuple(trials)), seed=seed) for seed in range(1000, 1020)]
+    return sum(FLAT.units(values)[0] > 0.5 for values in found if values is not None)
+
+
+@every_learner
+@pytest.mark.parametrize("broken", [True, False], ids=["constraint", "no-number"])
+def test_where_a_constraint_breaks_or_no_score_is_a_number_few_trials_go(sampler: Sampler, broken: bool) -> None:
+    """At random half of them would."""
+    assert num_beyond(sampler, broken=broken) <= 6
+
+
+@every_learner
+def test_scores_that_are_no_numbers_are_taken(sampler: Sampler) -> None:
     fine = past(FLAT, 30)
     trials = [
         replace(trial, rungs=(replace(trial.rungs[0], values=(float("nan"),)),))

@@ -6,10 +6,12 @@ import pytest
 from luthier.searching.samplers import Sampler
 from luthier.searching.samplers._cube import Cube
 from luthier.searching.samplers._scalar import as_one
-from luthier.searching.samplers._seen import Point
+from luthier.searching.samplers._seen import Point, seen
+from luthier.searching.samplers._surrogate import Surrogate, _squeezed
+from luthier.searching.samplers._untried import first_untried
 from luthier.searching.samplers.gp import Gp
 from luthier.searching.samplers.grid import Grid
-from luthier.searching.samplers.nsga2 import best
+from luthier.searching.samplers.nsga2 import Nsga2, _on_another_level, best
 from luthier.searching.samplers.sobol import Sobol
 from luthier.searching.samplers.tpe import Tpe
 from luthier.trials.history import History, Rung, Trial, Values
@@ -34,6 +36,11 @@ def told(*scored: tuple[float, float], excess: tuple[float, ...] = ()) -> Histor
             for number, (x, score) in enumerate(scored)
         )
     )
+
+
+def surrogate(*trials: Trial) -> Surrogate:
+    found = seen(LINE, History(trials), "every")
+    return Surrogate.of(Cube(LINE), found.points, found.pending)
 
 
 def test_a_grid_has_every_setting_once_and_ranges_in_their_levels() -> None:
@@ -87,6 +94,75 @@ def test_a_process_looks_where_a_constraint_holds() -> None:
     found = Gp().suggest(LINE, History(trials), seed=0)
     assert found is not None
     assert 0.4 < float(found["x"]) < 0.55
+
+
+def test_a_constraint_that_holds_early_is_known_to_break_later() -> None:
+    """Seconds: at 1 of 9 units a trial has taken a ninth, and keeps any limit that it breaks in the end."""
+
+    def judged(number: int, x: float, *places: int) -> Trial:
+        rungs = tuple(Rung(place, (-x,), 1.0, (2 * x * place / 9 - 1,)) for place in places)
+        return Trial(number, {"x": x}, "paused", places[-1], rungs=rungs)
+
+    trials = [judged(number, (number * 0.618) % 1, *((1, 3, 9) if number % 3 == 0 else (1,))) for number in range(15)]
+    model = surrogate(*trials)
+    (limit,) = model.limits
+    assert limit.excess(np.array([[0.9]]))[0] == pytest.approx(0.8, abs=0.3)
+    assert limit.excess(np.array([[0.1]]))[0] == pytest.approx(-0.8, abs=0.3)
+    assert model.leaders[0][0] < 0.5
+
+
+def test_where_no_constraint_holds_the_least_broken_lead() -> None:
+    trials = [
+        Trial(number, {"x": x}, "done", 1, rungs=(Rung(1, (x,), 1.0, (1.5 - x,)),))
+        for number, x in enumerate((0.1, 0.3, 0.9, 0.5, 0.7))
+    ]
+    model = surrogate(*trials)
+    assert model.best is None
+    assert model.leaders.ravel().tolist() == [0.9, 0.7, 0.5]
+
+
+def test_a_bound_is_not_added_to_a_logarithm() -> None:
+    """A bound of many deviations would outweigh how unlikely it is that the constraint holds beyond 0.5."""
+    trials = tuple(
+        Trial(number, {"x": x}, "done", 1, rungs=(Rung(1, (-x,), 1.0, (x - 0.5,)),))
+        for number, x in enumerate((0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65))
+    )
+    found = Gp(acquisition="ucb", width=1e4).suggest(LINE, History(trials), seed=0)
+    assert found is not None
+    assert float(found["x"]) < 0.6
+
+
+def test_of_scores_half_of_which_are_alike_the_others_still_differ() -> None:
+    squeezed = _squeezed(np.array([0.0] * 6 + [1.0, 2.0, 3.0, 1e9]))
+    assert squeezed[:6].tolist() == [0.0] * 6
+    steps = np.diff(squeezed[5:])
+    assert (steps > 0.1).all()
+    assert squeezed[-1] < 10
+    assert _squeezed(np.zeros(4)).tolist() == [0.0] * 4
+
+
+def test_a_child_leaves_its_parents_levels_where_these_are_few() -> None:
+    space = Space.of({"a": {"choice": [4, 8, 16]}, "b": {"int": [1, 2]}})
+    cube, random = Cube(space), np.random.default_rng(0)
+    parents = [np.array(space.units({"a": "8", "b": 1}))] * 4
+    found = [tuple(space.values(Nsga2()._child(parents, cube, random).tolist()).values()) for _ in range(400)]
+    assert sum(each != ("8", 1) for each in found) > 200  # 1 - 0.5 ** 2 of all mutate
+    assert {each[0] for each in found} == {"4", "8", "16"}
+
+
+def test_another_level_is_never_the_same_one() -> None:
+    random, levels = np.random.default_rng(0), np.array([2.0, 3.0, 7.0])
+    before = np.array([0.75, 0.5, 0.9])
+    found = np.array([_on_another_level(before, levels, random) for _ in range(200)])
+    assert set(np.floor(found[:, 0] * 2)) == {0.0}
+    assert set(np.floor(found[:, 1] * 3)) == {0.0, 2.0}
+    assert set(np.floor(found[:, 2] * 7)) == {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
+
+
+def test_what_is_left_of_a_finite_space_is_drawn_before_it_is_gone_through_in_order() -> None:
+    space = Space.of({"a": {"int": [1, 100]}, "b": {"int": [1, 100]}})
+    found = [first_untried(space, History(), (), seed=seed) for seed in range(20)]
+    assert len({tuple(values.values()) for values in found if values}) > 15
 
 
 def test_a_score_beyond_all_bounds_does_not_blind_the_process() -> None:

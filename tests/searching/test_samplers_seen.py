@@ -36,6 +36,13 @@ def test_the_highest_rung_with_enough_trials_counts_alone() -> None:
     assert scores("highest", *trials, trial(3, 1.0, 0.5, 0.2), trial(4, 7.0)) == [5.0, 6.0, 7.0, 0.5]
 
 
+def test_the_highest_rung_counts_from_three_trials_more_than_parameters() -> None:
+    """BOHB: N_min + 2 trials, and N_min is one more than the parameters; here 1 + 1 + 2."""
+    whole = [trial(number, 9.0, 8.0, 1.0 + number) for number in range(4)]
+    assert scores("highest", *whole, trial(4, 7.0)) == [1.0, 2.0, 3.0, 4.0]
+    assert scores("highest", *whole[:3], trial(3, 7.0, 6.0)) == [8.0, 8.0, 8.0, 6.0]
+
+
 def test_every_rung_has_its_place_by_its_logarithm() -> None:
     points = seen(SPACE, History((trial(0, 3.0, 2.0, 1.0),)), "every").points
     assert [point.place for point in points] == pytest.approx([0.0, 0.5, 1.0])
@@ -58,3 +65,17 @@ def test_running_trials_are_pending_and_earlier_searches_are_seen_first() -> Non
     found = seen(SPACE, History((trial(0, 1.0), running), (trial(0, 5.0),)), "every")
     assert [point.scores[0] for point in found.points] == [5.0, 1.0, 2.0]
     assert found.pending == (running.values,)
+
+
+@pytest.mark.parametrize("rule", ["last", "highest", "every"])
+def test_constraints_of_an_earlier_search_that_had_others_are_not_these_ones(rule: Rule) -> None:
+    def limited(number: int, *excess: float, state: str = "done") -> Trial:
+        return Trial(number, {"a": number / 100}, state, 1, rungs=(Rung(1, (1.0,), 1.0, excess),))  # type: ignore[arg-type]
+
+    earlier = (limited(0), limited(1, 5.0, 6.0), limited(2, state="failed"))
+    own = (limited(3, 0.5), limited(4, -0.5), limited(5, 1.5))
+    points = seen(SPACE, History(own, earlier), rule).points
+    assert [(point.excess, point.is_measured) for point in points[:2]] == [((0.5,), False)] * 2
+    assert [(point.excess, point.is_measured) for point in points[2:5]] == [((e,), True) for e in (0.5, -0.5, 1.5)]
+    assert [len(point.excess) for point in points] == [1] * 6
+    assert all(point.excess == () for point in seen(SPACE, History((limited(3),), earlier), rule).points)

@@ -11,6 +11,9 @@ from luthier.trials.space import Space
 
 Matrix = NDArray[np.float64]
 
+FEW_LEVELS = 20
+"""Up to which a small step along an axis often ends where it began."""
+
 
 @dataclass(frozen=True)
 class Cube:
@@ -27,6 +30,16 @@ class Cube:
         """By axis: options without an order, alike or not alike."""
         domains = [parameter.domain for parameter in self.space.parameters]
         return np.array([isinstance(domain, Choice) and not domain.is_ordered for domain in domains])
+
+    @cached_property
+    def num_levels(self) -> NDArray[np.float64]:
+        """By axis: how many levels it has; 0 for a range of real numbers."""
+        return np.array([parameter.domain.num_levels or 0 for parameter in self.space.parameters], dtype=float)
+
+    @cached_property
+    def has_few_levels(self) -> NDArray[np.bool_]:
+        """By axis: numbers, of which there are few."""
+        return np.asarray((self.num_levels > 1) & (self.num_levels <= FEW_LEVELS) & ~self.is_category)
 
     def snapped(self, points: Matrix) -> Matrix:
         """Points [m, axes] at the middle of the level they fall into; what does not apply, in the middle."""

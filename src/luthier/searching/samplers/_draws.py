@@ -2,27 +2,20 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from luthier.searching.samplers._untried import first_untried
+from luthier.searching.samplers._untried import MOST_DRAWS, first_untried
 from luthier.trials.history import History, Values
 from luthier.trials.space import Space
-
-MOST_DRAWS = 100
-"""Before what is left of a finite space is looked through in order."""
 
 
 def at_random(space: Space, history: History, *, seed: int) -> Values | None:
     """Drawn evenly and independently; one that no trial has."""
-    random = np.random.default_rng(seed)
-    drawn = (space.values(random.random(len(space.parameters)).tolist()) for _ in range(MOST_DRAWS))
-    return first_untried(space, history, drawn)
+    return first_untried(space, history, (), seed=seed)
 
 
 def evenly(space: Space, history: History, *, seed: int) -> Values | None:
     """At the point of the sequence that has the new trial's number, or the next that no trial has."""
     number = len(history.trials)
-    return first_untried(space, history, _sequence(space, scramble=abs(seed - number), start=number))
+    return first_untried(space, history, _sequence(space, scramble=abs(seed - number), start=number), seed=seed)
 
 
 def _sequence(space: Space, *, scramble: int, start: int) -> Iterator[Values]:

@@ -3,11 +3,12 @@
 `last`: every trial at its last rung, as Syne Tune (Klein et al. 2020, https://arxiv.org/abs/2003.10865) does. Values
 fall over a run, so they are brought to the level of the highest rung: by the median step from rung to rung among the
 trials that were judged at both.
-`highest`: the highest rung that d + 2 trials came to, of d parameters, and these alone, as BOHB (Falkner et al. 2018,
-https://arxiv.org/abs/1807.01774) does.
+`highest`: the highest rung that d + 3 trials came to, of d parameters, and these alone, as BOHB (Falkner et al. 2018,
+https://arxiv.org/abs/1807.01774) does: N_min + 2, and N_min = d + 1.
 `every`: all rungs of all trials, each at its place, for a model that knows of rungs.
 
 A trial that failed, or scored no number, counts as the worst value there is, so that its surroundings are avoided.
+One of an earlier search with other constraints says nothing of these ones, and counts as the median.
 """
 
 import math
@@ -35,6 +36,8 @@ class Point:
     """For each constraint by how much it is broken."""
     place: float
     """Of its rung: 1 at the highest one, 0 at a single unit, by the logarithm between."""
+    is_measured: bool = True
+    """Whether its constraints were; else their excess is that of the others."""
 
     @property
     def is_feasible(self) -> bool:
@@ -63,15 +66,33 @@ def seen(space: Space, history: History, rule: Rule) -> Seen:
     judged = [trial for trial in trials if trial.rungs and not _has_failed(trial)]
     if rule == "every":
         points = [_point(trial, rung, top) for trial in judged for rung in trial.rungs]
-    elif rule == "highest" and (resource := highest(judged, len(space.parameters) + 2)):
+    elif rule == "highest" and (resource := highest(judged, len(space.parameters) + 3)):
         points = [_point(trial, rung, top) for trial in judged if (rung := trial.at(resource))]
     else:
         levels = steps(judged)
         points = [
             replace(_point(trial, trial.rungs[-1], top), scores=_moved(trial.rungs[-1], levels)) for trial in judged
         ]
+    points = _of_one_kind(points, _num_constraints(history))
     points += _failures(trials, points)
     return Seen(tuple(points), running)
+
+
+def _num_constraints(history: History) -> int:
+    """Those of this search; before it has judged a trial, those of the latest earlier one."""
+    latest = (rung for trial in (*reversed(history.trials), *reversed(history.earlier)) for rung in trial.rungs)
+    rung = next(latest, None)
+    return len(rung.excess) if rung else 0
+
+
+def _of_one_kind(points: Sequence[Point], num_constraints: int) -> list[Point]:
+    """The points; where another number of constraints was measured, the median of the others stands for these."""
+    known = [point.excess for point in points if len(point.excess) == num_constraints]
+    usual = tuple(median(each) for each in zip(*known, strict=True))
+    return [
+        point if len(point.excess) == num_constraints else replace(point, excess=usual, is_measured=False)
+        for point in points
+    ]
 
 
 def highest(trials: Sequence[Trial], least: int) -> int | None:
@@ -115,7 +136,9 @@ def _failures(trials: Iterable[Trial], points: Sequence[Point]) -> list[Point]:
 
 
 def _has_failed(trial: Trial) -> bool:
-    return trial.state == "failed" or not all(math.isfinite(value) for rung in trial.rungs for value in rung.values)
+    return trial.state == "failed" or not all(
+        math.isfinite(value) for rung in trial.rungs for value in (*rung.values, *rung.excess)
+    )
 
 
 def _lies_in(space: Space, trial: Trial) -> bool:

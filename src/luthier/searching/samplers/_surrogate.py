@@ -21,6 +21,23 @@ MOST_POINTS = 300
 NUM_LEADERS = 3
 """Best settings around which a better one is looked for."""
 MOST_WORSE = 3.0
+LEAST_SCALE = 1e-3
+"""Of the better half, in distances of the worse one; below, the worse one would seem to be all alike."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What is expected of a constraint at the highest rung."""
+
+    process: Process
+    most: float
+    """Up to which it holds."""
+    spread: float
+    """Excess of one deviation."""
+
+    def excess(self, places: Matrix) -> Vector:
+        """By how much it is expected to be broken [m]; 0 or less: it holds."""
+        return np.asarray((self.process.expected(places)[0] - self.most) * self.spread)
 
 
 @dataclass(frozen=True)
@@ -32,8 +49,8 @@ class Surrogate:
     """What is expected of the best setting that keeps all constraints; None where none does."""
     leaders: Matrix
     """The best settings [few, axes]."""
-    limits: tuple[tuple[Process, float], ...]
-    """Of each constraint: its process, and the value up to which it holds."""
+    limits: tuple["Limit", ...]
+    """Of each constraint."""
 
     @classmethod
     def of(cls, cube: Cube, points: Sequence[Point], pending: Sequence[Values]) -> "Surrogate":
@@ -43,16 +60,17 @@ class Surrogate:
         below = np.array([1 - point.place for point in points])
         scores = _standard(_squeezed(np.array([point.scores[0] for point in points])))
         objective = fitted(places, below, scores, cube.is_category)
-        settings, first = np.unique(places, axis=0, return_index=True)
+        settings = np.unique(places, axis=0)
         expected = objective.expected(settings)[0]
-        holds = _hold(places, points)[first]
-        order = np.argsort(np.where(holds, expected, np.inf), kind="stable")
+        limits = _limits(places, below, points, cube)
+        holds, broken = _hold(settings, places, points, limits)
+        order = np.lexsort((expected, broken, ~holds))  # where none holds, those that break them least
         running = np.array([cube.space.units(values) for values in pending]).reshape(-1, cube.num_axes)
         return cls(
             objective.believing(running),
             float(expected[order[0]]) if holds.any() else None,
             settings[order[:NUM_LEADERS]],
-            tuple(_limit(places, [point.excess[each] for point in points], cube) for each in _constraints(points)),
+            limits,
         )
 
     def values(self, places: Matrix, acquisition: Acquisition) -> Vector:
@@ -60,14 +78,14 @@ class Surrogate:
         found = np.zeros(len(places))
         if self.best is not None:
             found += acquisition(*self.objective.expected(places), self.best)[0]
-        for process, most in self.limits:
-            found += log_pi(*process.expected(places), most)[0]
+        for limit in self.limits:
+            found += log_pi(*limit.process.expected(places), limit.most)[0]
         return found
 
     def slopes(self, place: Vector, acquisition: Acquisition) -> tuple[float, Vector]:
         """The same at one place, and its derivatives by the axes."""
         value, slope = 0.0, np.zeros(len(place))
-        asked: list[tuple[Process, float, Acquisition]] = [(process, most, log_pi) for process, most in self.limits]
+        asked: list[tuple[Process, float, Acquisition]] = [(limit.process, limit.most, log_pi) for limit in self.limits]
         if self.best is not None:
             asked.append((self.objective, self.best, acquisition))
         for process, most, by in asked:
@@ -90,11 +108,17 @@ def _most_telling(points: Sequence[Point]) -> Sequence[Point]:
 def _squeezed(scores: Vector) -> Vector:
     """What is worse than the median, brought nearer, for a run that blew up should not blur the rest.
 
-    x / (1 + x / 3), x the distance from the median in those of the best: small ones stay, none is above 3.
+    x / (1 + x / 3), x the distance from the median in those of the best: small ones stay, none is above 3. Where half
+    of all are as good as the best, in distances of the worse ones that are near (a quarter of them are nearer).
     """
     middle = np.median(scores)
-    scale = max(middle - scores.min(), 1e-12)
-    worse = np.maximum(0, scores - middle) / scale
+    worse = np.maximum(0, scores - middle)
+    if not worse.any():
+        return scores
+    scale, nearest = middle - scores.min(), np.quantile(worse[worse > 0], 0.25)
+    if scale < LEAST_SCALE * nearest:
+        scale = nearest
+    worse = worse / scale
     return np.where(worse > 0, middle + scale * worse / (1 + worse / MOST_WORSE), scores)
 
 
@@ -103,18 +127,34 @@ def _standard(scores: Vector) -> Vector:
     return np.asarray((scores - scores.mean()) / (spread if spread > 1e-12 else 1.0))
 
 
-def _constraints(points: Sequence[Point]) -> range:
-    return range(min(len(point.excess) for point in points))
+def _limits(places: Matrix, below: Vector, points: Sequence[Point], cube: Cube) -> tuple[Limit, ...]:
+    """A process of each constraint, from the points at which it was measured."""
+    told = np.array([point.is_measured for point in points])
+    if not told.any():
+        return ()
+    excess = np.array([point.excess for point in points if point.is_measured])
+    return tuple(_limit(places[told], below[told], each, cube) for each in excess.T)
 
 
-def _hold(places: Matrix, points: Sequence[Point]) -> NDArray[np.bool_]:
-    """Whether the constraints hold at each point's setting, at whatever rung it was judged."""
-    broken = {place.tobytes() for place, point in zip(places, points, strict=True) if not point.is_feasible}
-    return np.array([place.tobytes() not in broken for place in places])
+def _limit(places: Matrix, below: Vector, excess: Vector, cube: Cube) -> Limit:
+    spread = excess.std() if excess.std() > 1e-12 else 1.0
+    process = fitted(places, below, _standard(excess), cube.is_category)
+    return Limit(process, float(-excess.mean() / spread), float(spread))
 
 
-def _limit(places: Matrix, excess: Sequence[float], cube: Cube) -> tuple[Process, float]:
-    found = np.array(excess)
-    spread = found.std() if found.std() > 1e-12 else 1.0
-    process = fitted(places, np.zeros(len(places)), _standard(found), cube.is_category)
-    return process, float(-found.mean() / spread)
+def _hold(
+    settings: Matrix, places: Matrix, points: Sequence[Point], limits: Sequence[Limit]
+) -> tuple[NDArray[np.bool_], Vector]:
+    """Whether the constraints hold at each setting, and by how much they are broken in all.
+
+    They were measured at the highest rung, or are expected to hold there; costs only grow, so what is broken at a lower
+    rung does not.
+    """
+    measured = [(place.tobytes(), point) for place, point in zip(places, points, strict=True) if point.is_measured]
+    is_broken = {key for key, point in measured if not point.is_feasible}
+    is_known = {key for key, point in measured if point.place == 1.0} - is_broken
+    expected = sum((np.maximum(limit.excess(settings), 0.0) for limit in limits), np.zeros(len(settings)))
+    keys = [setting.tobytes() for setting in settings]
+    known = np.array([key in is_known for key in keys])
+    holds = known | ((expected <= 0) & np.array([key not in is_broken for key in keys]))
+    return holds, np.where(holds, 0.0, expected)

@@ -28,9 +28,6 @@ from luthier.trials.space import Space
 
 Vector = NDArray[np.float64]
 
-MOST_PROPOSALS = 100
-"""Of which the first that was not tried is taken."""
-
 
 class Gp(Sampler):
     """A Gaussian process of all trials and rungs, asked for the most promising setting."""
@@ -38,7 +35,8 @@ class Gp(Sampler):
     learns: ClassVar[bool] = True
 
     acquisition: Literal["log-ei", "ucb", "pi"] = "log-ei"
-    """Expected improvement by its logarithm, an upper confidence bound, or the probability of improvement."""
+    """Expected improvement by its logarithm, an upper confidence bound (under constraints: the former), or the
+    probability of improvement."""
     width: Annotated[float, Field(gt=0)] = 2.0
     """Of the confidence bound, in deviations: the wider, the more it explores."""
     margin: Annotated[float, Field(ge=0)] = 0.01
@@ -56,14 +54,12 @@ class Gp(Sampler):
         points = as_one(found.points, seed=seed) if found.num_objectives > 1 else found.points
         cube = Cube(space)
         model = Surrogate.of(cube, points, found.pending)
+        value = self._improvement if model.limits and self.acquisition == "ucb" else self._value
         places = best_first(
-            cube,
-            lambda at: model.values(at, self._value),
-            lambda at: model.slopes(at, self._value),
-            model.leaders,
-            seed=seed,
+            cube, lambda at: model.values(at, value), lambda at: model.slopes(at, value), model.leaders, seed=seed
         )
-        return first_untried(space, history, (space.values(place.tolist()) for place in places[:MOST_PROPOSALS]))
+        distinct = dict.fromkeys(map(tuple, places.tolist()))
+        return first_untried(space, history, (space.values(place) for place in distinct), seed=seed)
 
     def _is_early(self, space: Space, history: History, points: Sequence[Point]) -> bool:
         """Whether too little is known to ask the process."""
@@ -80,9 +76,15 @@ class Gp(Sampler):
             lambda samplers: samplers.GPSampler(seed=seed % 2**32, n_startup_trials=1),
             num=1,
         )
-        return first_untried(space, history, proposals)
+        return first_untried(space, history, proposals, seed=seed)
 
     def _value(self, mean: Vector, deviation: Vector, best: float) -> Valued:
         if self.acquisition == "ucb":
             return bound(mean, deviation, self.width)
-        return (log_ei if self.acquisition == "log-ei" else log_pi)(mean, deviation, best - self.margin)
+        if self.acquisition == "pi":
+            return log_pi(mean, deviation, best - self.margin)
+        return self._improvement(mean, deviation, best)
+
+    def _improvement(self, mean: Vector, deviation: Vector, best: float) -> Valued:
+        """A logarithm, as the probability that constraints hold is, to which it is added."""
+        return log_ei(mean, deviation, best - self.margin)

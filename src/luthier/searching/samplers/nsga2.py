@@ -3,7 +3,8 @@
 NSGA-II (Deb et al. 2002, https://doi.org/10.1109/4235.996017): better is who is on a better front, and within it who
 has more room around. Steady: the parents are the best of all trials so far, not those of a generation (Durillo et al.
 2009), so that each child counts at once. Two tournaments choose the parents; their values are crossed one by one,
-numbers by simulated binary crossover (Deb and Agrawal 1995), and a few mutate.
+numbers by simulated binary crossover (Deb and Agrawal 1995), and a few mutate: numbers of few levels to the next level
+or to any other, for a small step would not leave theirs.
 """
 
 from typing import Annotated, ClassVar
@@ -14,9 +15,9 @@ from pydantic import Field
 
 from luthier.searching.samplers import Sampler
 from luthier.searching.samplers._cube import Cube
-from luthier.searching.samplers._draws import MOST_DRAWS, evenly
+from luthier.searching.samplers._draws import evenly
 from luthier.searching.samplers._seen import Point, seen
-from luthier.searching.samplers._untried import first_untried
+from luthier.searching.samplers._untried import MOST_DRAWS, first_untried
 from luthier.trials.history import History, Rung, Trial, Values
 from luthier.trials.ranking import ranked
 from luthier.trials.space import Space
@@ -43,7 +44,7 @@ class Nsga2(Sampler):
         random, cube = np.random.default_rng(seed), Cube(space)
         parents = [np.array(space.units(point.values)) for point in best(points)[: self.population]]
         children = (self._child(parents, cube, random) for _ in range(MOST_DRAWS))
-        return first_untried(space, history, (space.values(child.tolist()) for child in children))
+        return first_untried(space, history, (space.values(child.tolist()) for child in children), seed=seed)
 
     def _child(self, parents: list[Vector], cube: Cube, random: np.random.Generator) -> Vector:
         """Of the better of two parents, and of the better of two others."""
@@ -54,6 +55,7 @@ class Nsga2(Sampler):
         child = np.where(cube.is_category & (random.random(len(one)) < 0.5), other, child)
         mutates = random.random(len(one)) < 1 / len(one)
         moved = np.where(cube.is_category, random.random(len(one)), _mutated(child, self.mutating, random))
+        moved = np.where(cube.has_few_levels, _on_another_level(child, cube.num_levels, random), moved)
         return np.clip(np.where(mutates, moved, child), 0, 1)
 
 
@@ -80,4 +82,15 @@ def _mutated(child: Vector, index: float, random: np.random.Generator) -> Vector
     drawn = random.random(len(child))
     below, above = (2 * drawn) ** (1 / (index + 1)) - 1, 1 - (2 * (1 - drawn)) ** (1 / (index + 1))
     found: Vector = child + np.where(drawn < 0.5, below, above)
+    return found
+
+
+def _on_another_level(child: Vector, num_levels: Vector, random: np.random.Generator) -> Vector:
+    """In the middle of the next level up or down, or, as often, of any other; axes without levels anyhow."""
+    num = np.maximum(num_levels, 2)
+    level = np.clip(np.floor(child * num), 0, num - 1)
+    step = np.where(random.random(len(child)) < 0.5, 1, -1)
+    step = np.where((level + step < 0) | (level + step >= num), -step, step)
+    any_other = (level + 1 + np.floor(random.random(len(child)) * (num - 1))) % num
+    found: Vector = (np.where(random.random(len(child)) < 0.5, level + step, any_other) + 0.5) / num
     return found

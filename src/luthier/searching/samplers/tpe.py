@@ -17,7 +17,7 @@ from luthier.searching.samplers._untried import first_untried
 from luthier.trials.history import History, Values
 from luthier.trials.space import Space
 
-NUM_PROPOSALS = 5
+NUM_PROPOSALS = 24
 """Of which the first that was not tried is taken."""
 
 
@@ -39,7 +39,9 @@ class Tpe(Sampler):
         proposals = ask(
             space,
             found,
-            lambda samplers: samplers.TPESampler(seed=seed % 2**32, n_startup_trials=0, group=is_tree),
+            lambda samplers: samplers.TPESampler(
+                seed=seed % 2**32, n_startup_trials=0, multivariate=True, group=is_tree, constant_liar=True
+            ),
             num=NUM_PROPOSALS,
         )
-        return first_untried(space, history, proposals)
+        return first_untried(space, history, proposals, seed=seed)
