@@ -122,7 +122,9 @@ def test_a_search_goes_on_where_a_setting_that_is_the_only_one_of_its_kind_is_th
     values: list[Values] = [{"method": "full"}]
     values += [HALF_FINITE.values([0.9, (number * 0.618034) % 1]) for number in range(1, 14)]
     trials = tuple(
-        Trial(number, each, "done", 9, rungs=(Rung(9, (float(number),) * num_objectives, 9.0),))
+        Trial(
+            number, each, "done", 9, rungs=(Rung(9, (6.0 + number % 4 / 4 if number else 0.0,) * num_objectives, 9.0),)
+        )
         for number, each in enumerate(values)
     )
     for seed in range(3):

@@ -25,6 +25,14 @@ def test_last_values_are_brought_to_the_highest_rung_by_the_median_steps() -> No
     assert scores("last", *trials) == [5.0, 4.0, 1.0, 7.0]
 
 
+def test_what_a_constraint_is_short_of_the_highest_rung_is_added_likewise() -> None:
+    """Seconds as a share of 10 that are allowed: 2, 6 and 18 of one trial; of another 5 at the first rung."""
+    whole = Trial(0, {"a": 0.1}, "done", 9, rungs=tuple(Rung(r, (1.0,), 1.0, (2 * r / 10 - 1,)) for r in (1, 3, 9)))
+    short = Trial(1, {"a": 0.2}, "paused", 1, rungs=(Rung(1, (1.0,), 1.0, (-0.5,)),))
+    points = seen(SPACE, History((whole, short)), "last").points
+    assert [point.excess[0] for point in points] == pytest.approx([0.8, -0.5 + 1.6])
+
+
 def test_a_rung_that_nobody_shares_with_the_next_is_taken_as_it_is() -> None:
     alone = Trial(1, {"a": 0.5}, "done", 9, rungs=(Rung(9, (1.0,), 1.0),))
     assert scores("last", trial(0, 4.0), alone) == [4.0, 1.0]

@@ -1,8 +1,8 @@
 """What a model learns from: of trials that were judged at different rungs, which values count, and how they compare.
 
 `last`: every trial at its last rung, as Syne Tune (Klein et al. 2020, https://arxiv.org/abs/2003.10865) does. Values
-fall over a run, so they are brought to the level of the highest rung: by the median step from rung to rung among the
-trials that were judged at both.
+fall over a run, and seconds grow, so they are brought to the level of the highest rung: by the median step from rung to
+rung among the trials that were judged at both.
 `highest`: the highest rung that d + 3 trials came to, of d parameters, and these alone, as BOHB (Falkner et al. 2018,
 https://arxiv.org/abs/1807.01774) does: N_min + 2, and N_min = d + 1.
 `every`: all rungs of all trials, each at its place, for a model that knows of rungs.
@@ -12,7 +12,7 @@ One of an earlier search with other constraints says nothing of these ones, and 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
@@ -23,6 +23,8 @@ from luthier.trials.history import History, Rung, Trial, Values
 from luthier.trials.space import Space
 
 Rule = Literal["last", "highest", "every"]
+Figures = tuple[float, ...]
+"""Of a rung: one for each objective, or for each constraint."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,14 @@ def seen(space: Space, history: History, rule: Rule) -> Seen:
     running = tuple(trial.values for trial in history.trials if trial.state == "running" and trial in trials)
     top = max((trial.resource for trial in trials), default=0)
     judged = [trial for trial in trials if trial.rungs and not _has_failed(trial)]
+    num_constraints = _num_constraints(history)
     if rule == "every":
         points = [_point(trial, rung, top) for trial in judged for rung in trial.rungs]
     elif rule == "highest" and (resource := highest(judged, len(space.parameters) + 3)):
         points = [_point(trial, rung, top) for trial in judged if (rung := trial.at(resource))]
     else:
-        levels = steps(judged)
-        points = [
-            replace(_point(trial, trial.rungs[-1], top), scores=_moved(trial.rungs[-1], levels)) for trial in judged
-        ]
-    points = _of_one_kind(points, _num_constraints(history))
+        points = _last(judged, top, num_constraints)
+    points = _of_one_kind(points, num_constraints)
     points += _failures(trials, points)
     return Seen(tuple(points), running)
 
@@ -101,24 +101,33 @@ def highest(trials: Sequence[Trial], least: int) -> int | None:
     return next((place for place in places if sum(trial.at(place) is not None for trial in trials) >= least), None)
 
 
-def steps(trials: Sequence[Trial]) -> dict[int, tuple[float, ...]]:
-    """What a value at each rung is short of one at the highest, by objective: the sum of the median steps between."""
+def steps(trials: Sequence[Trial], figures: Callable[[Rung], Figures] = lambda rung: rung.values) -> dict[int, Figures]:
+    """What a rung's figures are short of those at the highest: of each the sum of the median steps between."""
     places = sorted({rung.resource for trial in trials for rung in trial.rungs})
-    found = {places[-1]: tuple(0.0 for _ in trials[0].rungs[0].values)} if places else {}
+    found = {places[-1]: tuple(0.0 for _ in figures(trials[0].rungs[0]))} if places else {}
     for lower, higher in pairwise(reversed(places)):
         both = [(below, above) for t in trials if (below := t.at(higher)) and (above := t.at(lower))]
-        moves = zip(*(_difference(above, below) for below, above in both), strict=True) if both else ()
-        step = tuple(median(each) for each in moves) or tuple(0.0 for _ in found[lower])
-        found[higher] = tuple(one + other for one, other in zip(found[lower], step, strict=True))
+        moves = [_moved(figures(above), figures(below), by=-1) for below, above in both]
+        step = tuple(median(each) for each in zip(*moves, strict=True)) or tuple(0.0 for _ in found[lower])
+        found[higher] = _moved(found[lower], step)
     return found
 
 
-def _difference(above: Rung, below: Rung) -> tuple[float, ...]:
-    return tuple(one - other for one, other in zip(above.values, below.values, strict=True))
+def _moved(figures: Figures, step: Figures, *, by: int = 1) -> Figures:
+    return tuple(one + by * other for one, other in zip(figures, step, strict=True))
 
 
-def _moved(rung: Rung, levels: dict[int, tuple[float, ...]]) -> tuple[float, ...]:
-    return tuple(value + step for value, step in zip(rung.values, levels[rung.resource], strict=True))
+def _last(judged: Sequence[Trial], top: int, num_constraints: int) -> list[Point]:
+    """Every trial at its last rung; scores and excess as they usually are at the highest."""
+    levels = steps(judged)
+    is_limited = [all(len(rung.excess) == num_constraints for rung in trial.rungs) for trial in judged]
+    growth = steps([trial for trial, is_so in zip(judged, is_limited, strict=True) if is_so], lambda rung: rung.excess)
+    found = []
+    for trial, is_so in zip(judged, is_limited, strict=True):
+        point, resource = _point(trial, trial.rungs[-1], top), trial.resource
+        excess = _moved(point.excess, growth[resource]) if is_so else point.excess
+        found.append(replace(point, scores=_moved(point.scores, levels[resource]), excess=excess))
+    return found
 
 
 def _point(trial: Trial, rung: Rung, top: int) -> Point:
