@@ -49,6 +49,7 @@ def recipe_of(space: str, sizes: Sizes, output: Path, *, budget: float, seed: in
                 "learning_rate": default["learning_rate"],
                 "schedule": {"kind": "linear", "warmup": 0.0},
                 "precision": "fp32",
+                "seed": seed,
             },
             "output": str(output),
             "search": {
@@ -105,7 +106,7 @@ def search(asked: Asked) -> Found:
         assert study.recipe is not None
         files.write_text(folder / RECIPE, study.recipe)
         store = Store.create(f"sqlite:///{folder / 'search.db'}", study.name, study.plan, study.budget)
-        session = make(folder, stop)
+        session = make(folder, stop, store.id)
         watch = Watch(session, stop, asked["target"])
         with contextlib.closing(session), contextlib.closing(store):
             work(store, watch, WORKER, stop)
@@ -133,7 +134,7 @@ def warm(asked: Asked) -> Found:
 def same(asked: Asked) -> Found:
     """A full run with a setting of the peer's pool, on its own."""
     sizes, space = Sizes(**asked["sizes"]), asked["space"]
-    with _folder() as folder, _session(space, sizes, folder) as session:
+    with _folder() as folder, _session(space, sizes, folder, seed=asked["seed"]) as session:
         clock = Clock()
         judged = session.perform(Trial(1, task.values(space, asked["setting"]), "running", HORIZON), HORIZON)
     figures = judged.facts["figures"]
@@ -203,8 +204,8 @@ def replay(asked: Asked) -> Found:
 
 
 @contextlib.contextmanager
-def _session(space: str, sizes: Sizes, folder: Path, *, has_cache: bool = True) -> Iterator[Session]:
-    recipe = recipe_of(space, sizes, folder, budget=20, seed=0)
+def _session(space: str, sizes: Sizes, folder: Path, *, seed: int = 0, has_cache: bool = True) -> Iterator[Session]:
+    recipe = recipe_of(space, sizes, folder, budget=20, seed=seed)
     if not has_cache:
         recipe = recipe.changed({"training.cache": "off"}, where="benchmark")
     assert recipe.search is not None

@@ -46,12 +46,14 @@ class Rows:
         self.collator = DataCollatorWithPadding(tokenizer)
 
 
-def run(space: str, setting: Setting, rows: Rows, epochs: int, *, attention: str, report: Report | None) -> Found:
+def run(
+    space: str, setting: Setting, rows: Rows, *, epochs: int, seed: int, attention: str, report: Report | None
+) -> Found:
     """A run from the model's files on, judged at its rungs; without `report` at its end alone."""
     import torch
     from transformers import AutoModelForSequenceClassification, PrinterCallback, Trainer, set_seed
 
-    set_seed(0)
+    set_seed(seed)
     plain = AutoModelForSequenceClassification.from_pretrained(
         place(), num_labels=len(rows.labels), attn_implementation=attention, dtype=torch.float32
     )
@@ -59,7 +61,7 @@ def run(space: str, setting: Setting, rows: Rows, epochs: int, *, attention: str
     model = _trainer.learning(plain, method, task_type="SEQ_CLS", learnt_too=["classifier"])
     pace = {"batch_size": setting["batch_size"], "learning_rate": setting["learning_rate"], "accumulation": 1}
     tuned = {**_trainer.TUNED, "bf16": False, "num_train_epochs": epochs, "per_device_eval_batch_size": 64}
-    arguments = _trainer.arguments(**pace, seed=0, **tuned)
+    arguments = _trainer.arguments(**pace, seed=seed, **tuned)
     num_steps = epochs * -(-len(rows.train) // setting["batch_size"])
     watch = _watch(num_steps, report)
     trainer = Trainer(
@@ -119,7 +121,8 @@ def pool(asked: Asked) -> Found:
     sizes = Sizes(**asked["sizes"])
     rows = rows_of(sizes)
     clock = Clock()
-    found = run(asked["space"], asked["setting"], rows, sizes.epochs, attention=asked["attention"], report=None)
+    how = {"epochs": sizes.epochs, "seed": asked["seed"], "attention": asked["attention"]}
+    found = run(asked["space"], asked["setting"], rows, report=None, **how)
     return {**found, **clock.read(), "setting": asked["setting"]}
 
 
@@ -134,6 +137,8 @@ def search(asked: Asked) -> Found:
     rows = Rows(sizes)
     study = optuna.create_study(**kinds(asked["side"], asked["seed"]), study_name=f"seed-{asked['seed']}")
     study.enqueue_trial(as_numbers(task.DEFAULTS[space]))
+    how = {"epochs": sizes.epochs, "seed": asked["seed"], "attention": asked["attention"]}
+    has_pruner = asked["side"] == "tpe-hyperband"
     units, trials, deciding_s, best = 0, 0, 0.0, float("inf")
     while best > asked["target"] and units < budget:
         begun = time.perf_counter()
@@ -145,9 +150,7 @@ def search(asked: Asked) -> Found:
             trial.report(loss, at)
             return bool(at < HORIZON and trial.should_prune())
 
-        has_pruner = asked["side"] == "tpe-hyperband"
-        how = {"attention": asked["attention"], "report": report if has_pruner else None}
-        found = run(space, setting, rows, sizes.epochs, **how)
+        found = run(space, setting, rows, report=report if has_pruner else None, **how)
         is_full = found["units"] == HORIZON
         study.tell(trial, found["loss"] if is_full else None, state=_state(is_full))
         units, trials = units + found["units"], trials + 1

@@ -20,8 +20,9 @@ def found_of(raw: Raw, prefix: str) -> list[dict[str, Any]]:
 
 
 def target_of(raw: Raw, space: str) -> float:
-    """The median of the least loss among 20 random runs."""
-    losses = np.array([each["loss"] for each in found_of(raw, f"pool/{space}")])
+    """The median of the least loss among 20 random settings, each the mean of both trainers'."""
+    both = zip(found_of(raw, f"pool/{space}"), found_of(raw, f"same/{space}"), strict=True)
+    losses = np.array([(one["loss"] + other["loss"]) / 2 for one, other in both])
     random, num = np.random.default_rng(0), min(NUM_RANDOM, len(losses))
     return float(np.median([random.permutation(losses)[:num].min() for _ in range(NUM_DRAWS)]))
 
@@ -68,22 +69,26 @@ def _against(ours: list[Any], theirs: list[Any], space: str, name: str, figure: 
 def _same(raw: Raw, space: str) -> Row:
     """The losses of both for the same settings, and what one full run costs."""
     ours = found_of(raw, f"same/{space}")
-    theirs = found_of(raw, f"pool/{space}")[: len(ours)]
+    theirs = found_of(raw, f"pool/{space}")
     quality = tuple(statistics.fmean(each["loss"] for each in side) for side in (ours, theirs))
     gaps = [one["loss"] - other["loss"] for one, other in zip(ours, theirs, strict=True)]
     figures = (middle(ours, "cpu_s"), middle(theirs, "cpu_s"))
     name, told = "Trainer", f"{space}: CPU seconds of a full run, the same settings"
     made = row(told, *figures, peer_name=name, unit="s", better="lower", quality=quality)
-    return {**made, "gaps_of_loss": gaps, "parameters": [ours[0]["parameters"], theirs[0]["parameters"]]}
+    gap = statistics.fmean(gaps)
+    told = {"gap_of_loss": gap, "gap_error": statistics.stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else None}
+    return {**made, **told, "parameters": [ours[0]["parameters"], theirs[0]["parameters"]]}
 
 
 def parts(raw: Raw, space: str) -> list[Row]:
     """The same jobs with each part of the gain switched off, and the loop against the Trainer's."""
     made = []
     every = found_of(raw, f"replay/{space}/all")
+    if not every:
+        return []
     for variant in ("no resume", "no sharing", "no cache", "none"):
         without = found_of(raw, f"replay/{space}/{variant}")
-        if not every or not without:
+        if not without:
             continue
         name = f"Luthier, {variant}" if variant != "none" else "Luthier without all three"
         quality = (every[0]["loss"], without[0]["loss"])

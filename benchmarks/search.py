@@ -2,13 +2,14 @@
 
     python -m benchmarks.search [--spaces lora last-k] [--seeds 5] [--minutes 40] [--pool 24] [--most-runs 20]
 
-The target is the median, over the ways to draw 20 of a pool of random full runs by the Trainer, of the least validation
-loss among them. Each side searches until a full run reaches it, or as many as 20 full runs are spent, from the same
-default on; the peer with Optuna's Gaussian process over full runs, and with TPE and HyperbandPruner, and the one that
-is sooner counts. Who did not reach it counts with all it spent. The parts of the gain are measured on one sequence of
-jobs, with each switched off. Raw figures are kept in build/benchmarks/search and gone on with: `--minutes` bounds this
-call alone, `--fresh` forgets them. CPU seconds count all threads of a side; on a machine that others use they are the
-ones to compare.
+Random settings are trained in full by both trainers, a seed each. The target is the median, over the ways to draw 20 of
+these settings, of the least validation loss among them, each the mean of both trainers': no side's luck sets it.
+Each side then searches until a full run reaches it, or as many as 20 full runs are spent, from the same default on, its
+runs with the round's seed; the peer with Optuna's Gaussian process over full runs, and with TPE and HyperbandPruner,
+and the one that is sooner counts. Who did not reach it counts with all it spent. The parts of the gain are measured on
+one sequence of jobs, with each switched off. Raw figures are kept in build/benchmarks/search and gone on with:
+`--minutes` bounds this call alone, `--fresh` forgets them. CPU seconds count all threads of a side; on a machine that
+others use they are the ones to compare.
 """
 
 import json
@@ -24,8 +25,8 @@ from benchmarks._search_task import FOLDER, SPACES, Sizes, drawn
 from benchmarks._search_told import compared, parts, target_of
 
 OURS, PEERS = "luthier", ("gp", "tpe-hyperband")
-NUM_SAME = 6
-"""Settings of the pool that Luthier trains too, to see that both come to the same loss."""
+NUM_LOOPS = 3
+"""Settings of the pool whose steps are timed without all else."""
 NUM_REPLAYS = 3
 VARIANTS = ("all", "no resume", "no sharing", "no cache", "none")
 Raw = dict[str, Any]
@@ -45,9 +46,11 @@ def main() -> None:
     if asked.fresh:
         kept.unlink(missing_ok=True)
     raw = measured(kept, sizes, asked, Budget(asked.minutes))
-    rows = [row for space in asked.spaces for row in (*compared(raw, space), *parts(raw, space))]
+    rows = {space: [*compared(raw, space), *parts(raw, space)] for space in asked.spaces}
     setting = {**asdict(sizes), "pool": asked.pool, "most_runs": asked.most_runs}
-    keep(asked.name, rows, setting=setting, targets={space: target_of(raw, space) for space in asked.spaces})
+    targets = {space: target_of(raw, space) for space in asked.spaces if rows[space]}
+    if targets:
+        keep(asked.name, [row for each in rows.values() for row in each], setting=setting, targets=targets)
 
 
 def measured(kept: Path, sizes: Sizes, asked: Any, budget: Budget) -> Raw:
@@ -85,24 +88,22 @@ def jobs(raw: Raw, asked: Any) -> Iterator[Job]:
                 where = OURS if side == OURS else "peer"
                 what = {"space": space, "side": side, "seed": seed, "most_runs": asked.most_runs}
                 yield f"search/{space}/{side}/{seed}", where, "search", _with_target(raw, what)
-            if seed < NUM_REPLAYS:
-                yield from _replays(space, seed)
+        for space in asked.spaces if seed < NUM_REPLAYS else ():
+            yield from _replays(space, seed)
 
 
 def _first(raw: Raw, asked: Any) -> Iterator[Job]:
-    """The pool, and the same settings by Luthier."""
+    """The pool, by both sides."""
     for kind in ("sdpa", "eager"):
-        what = {"space": asked.spaces[0], "setting": drawn(asked.spaces[0], 1)[0], "attention": kind}
+        what = {"space": asked.spaces[0], "setting": drawn(asked.spaces[0], 1)[0], "seed": 0, "attention": kind}
         yield f"attention/{kind}", "peer", "pool", lambda what=what: what
     for space in asked.spaces:
-        settings = drawn(space, asked.pool)
-        for number, setting in enumerate(settings):
-            what = {"space": space, "setting": setting, "attention": attention(raw)}
+        for number, setting in enumerate(drawn(space, asked.pool)):
+            what = {"space": space, "setting": setting, "seed": number, "attention": attention(raw)}
             yield f"pool/{space}/{number}", "peer", "pool", lambda what=what: what
-        for number, setting in enumerate(settings[:NUM_SAME]):
-            what = {"space": space, "setting": setting}
             yield f"same/{space}/{number}", OURS, "same", lambda what=what: what
-            yield f"loop/{space}/{number}", OURS, "loop", lambda what=what: what
+            if number < NUM_LOOPS:
+                yield f"loop/{space}/{number}", OURS, "loop", lambda what=what: what
 
 
 def _replays(space: str, number: int) -> Iterator[Job]:
