@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks._search_table_replay import Reached, Replay, came_to
-from benchmarks._search_table_rows import ETA, HORIZON, RUNGS, Row, Score, Table
+from benchmarks._search_table_rows import ETA, HORIZON, RUNGS, Configuration, Score, Table
 from luthier.searching.samplers import _optuna as as_optuna
 from luthier.trials.history import Value
 
@@ -23,7 +23,7 @@ class _Running:
     """A trial at work."""
 
     trial: Any
-    row: Row
+    row: Configuration
     rung: int = 0
     """Place of the next rung among RUNGS."""
 

@@ -47,8 +47,8 @@ FAMILY = "method"
 
 
 @dataclass(frozen=True)
-class Row:
-    """A configuration and its course."""
+class Configuration:
+    """A row of the table, and its course."""
 
     number: int
     values: Values
@@ -68,7 +68,7 @@ class Row:
 class Table:
     """All configurations."""
 
-    def __init__(self, rows: list[Row], space: Space) -> None:
+    def __init__(self, rows: list[Configuration], space: Space) -> None:
         self.rows, self.space = rows, space
         self._places = np.array([space.units(row.values) for row in rows])
         self._families = np.array([str(row.values[FAMILY]) for row in rows])
@@ -82,11 +82,16 @@ class Table:
             rows = [_row(said, space) for said in csv.DictReader(file)]
         return cls(sorted(rows, key=lambda row: row.number), space)
 
-    def of(self, values: Values) -> Row:
+    @property
+    def labels(self) -> list[str]:
+        """The methods."""
+        return list(dict.fromkeys(sorted(self._families)))
+
+    def of(self, values: Values) -> Configuration:
         """The row of a configuration of the table."""
         return self._by_key[_key(values)]
 
-    def nearest(self, values: Values, *, used: Collection[int]) -> Row | None:
+    def nearest(self, values: Values, *, used: Collection[int]) -> Configuration | None:
         """The nearest in the unit cube that is not used, of the same method while there are any; None: all are used."""
         is_free = np.array([row.number not in used for row in self.rows])
         if not is_free.any():
@@ -110,14 +115,14 @@ def columns(space: Space) -> list[str]:
     return ["number", *(parameter.name for parameter in space.parameters), *measured, "failed"]
 
 
-def _row(said: dict[str, str], space: Space) -> Row:
+def _row(said: dict[str, str], space: Space) -> Configuration:
     values: dict[str, Value] = {}
     for parameter in space.parameters:
         if text := said[parameter.name]:
             is_choice = parameter.domain.num_levels is not None
             values[parameter.name] = text if is_choice else float(text)
     measured = {name: {until: float(text) for until in RUNGS if (text := said[f"{name}@{until}"])} for name in MEASURED}
-    return Row(int(said["number"]), values, **measured)
+    return Configuration(int(said["number"]), values, **measured)
 
 
 def _key(values: Values) -> frozenset[tuple[str, str]]:

@@ -27,7 +27,7 @@ from rich.table import Table as Screen
 from benchmarks import _record
 from benchmarks._record import Row
 from benchmarks._search_table_replay import FRACTIONS, NEARS, Replay, ours
-from benchmarks._search_table_rows import HORIZON, RUNGS, TABLE, Score, Table
+from benchmarks._search_table_rows import FAMILY, HORIZON, RUNGS, TABLE, Configuration, Score, Table
 
 QUICK = (
     *("auto+auto", "random+full", "sobol+full", "tpe+full", "random+asha", "random+hyperband"),
@@ -76,7 +76,7 @@ def _kept(name: str, facts: Row) -> dict[tuple[str, int, int], Row]:
     """The rows that are there already of the same table, score and seeds: a slow searcher may be added later."""
     path = _record.RESULTS / f"{name}.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    if any(found.get(key) != json.loads(json.dumps(value)) for key, value in facts.items()):
+    if any(found.get(key) != facts[key] for key in ("setting", "table")):
         return {}
     return {(row["searcher"], row["budget_runs"], row["workers"]): row for row in found["rows"]}
 
@@ -124,17 +124,12 @@ def _middle(seconds: Sequence[float | None]) -> float | None:
 
 def told(table: Table, score: Score) -> Row:
     """What the table itself is like, and how far a short look tells the end."""
-    from scipy.stats import spearmanr
-
     whole = [row for row in table.rows if row.scored(HORIZON, score) is not None]
-    ends = [row.scored(HORIZON, score) or 0.0 for row in whole]
-    best = set(sorted(range(len(whole)), key=ends.__getitem__)[: len(whole) // 10])
-    ranks, kept = {}, {}
+    ends = _scores(whole, HORIZON, score)
+    best = _first(ends, len(whole) // 10)
+    kept = {}
     for units in RUNGS[:-1]:
-        looks = [row.scored(units, score) or 0.0 for row in whole]
-        ranks[units] = round(float(spearmanr(looks, ends).statistic), 3)
-        third = set(sorted(range(len(whole)), key=looks.__getitem__)[: len(whole) // 3])
-        kept[units] = round(len(best & third) / len(best), 3)
+        kept[units] = round(len(best & _first(_scores(whole, units, score), len(whole) // 3)) / len(best), 3)
     return {
         "table": {
             "configurations": len(table.rows),
@@ -145,9 +140,40 @@ def told(table: Table, score: Score) -> Row:
             "near": [sum(end <= near * min(ends) for end in ends) for near in NEARS],
             "cpu_seconds": round(sum(max(row.seconds.values()) for row in table.rows), 1),
         },
-        "rank_correlation_with_the_end": ranks,
+        "rank_correlation_with_the_end": _correlations(whole, score),
         "best_tenth_within_best_third": kept,
+        "methods": [_of_method(label, whole, score) for label in table.labels],
     }
+
+
+def _of_method(label: str, whole: Sequence[Configuration], score: Score) -> Row:
+    """A method's best full run, what its runs took, and how far short looks tell their ends."""
+    own = [row for row in whole if row.values[FAMILY] == label]
+    first = min(own, key=lambda row: row.scored(HORIZON, score) or 0.0)
+    return {
+        "method": label,
+        "best": first.scored(HORIZON, score),
+        "accuracy_of_best": first.accuracy[HORIZON],
+        "cpu_seconds": round(statistics.fmean(row.seconds[HORIZON] for row in own), 2),
+        "rank_correlation_with_the_end": _correlations(own, score),
+    }
+
+
+def _correlations(rows: Sequence[Configuration], score: Score) -> dict[int, float]:
+    """Spearman's, of each rung's scores with those of the end."""
+    from scipy.stats import spearmanr
+
+    ends = _scores(rows, HORIZON, score)
+    return {units: round(float(spearmanr(_scores(rows, units, score), ends).statistic), 3) for units in RUNGS[:-1]}
+
+
+def _scores(rows: Sequence[Configuration], units: int, score: Score) -> list[float]:
+    return [found for row in rows if (found := row.scored(units, score)) is not None]
+
+
+def _first(scores: Sequence[float], num: int) -> set[int]:
+    """Places of the lowest."""
+    return set(sorted(range(len(scores)), key=scores.__getitem__)[:num])
 
 
 def show(rows: Sequence[Row]) -> None:
