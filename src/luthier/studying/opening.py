@@ -15,6 +15,8 @@ from luthier.studying.study import RECIPE, standing
 from luthier.trials.history import Trial
 from luthier.trials.space import Space
 
+COMPARABLE = ("goals", "constraints", "horizon", "eta")
+"""Parts of a plan by which trials are judged."""
 OWN = "search"
 """What a database in the search's own folder calls it."""
 
@@ -53,9 +55,10 @@ def earlier_trials(folders: Sequence[str], plan: Plan) -> tuple[Trial, ...]:
         _, store = opened(Path(folder))
         with closing(store):
             before = store.plan
-            if (before.goals, before.horizon, before.eta) != (plan.goals, plan.horizon, plan.eta):
+            if any(getattr(before, name) != getattr(plan, name) for name in COMPARABLE):
                 raise RecipeError(
-                    f"search.warm_start: {folder} has other objectives, rungs or eta, so its scores say nothing here"
+                    f"search.warm_start: {folder} has other objectives, constraints, rungs or eta, so its scores say "
+                    "nothing here"
                 )
             if told := differences(before.base, plan.base):
                 raise RecipeError(
