@@ -84,11 +84,9 @@ def parts(raw: Raw, space: str) -> list[Row]:
     """The same jobs with each part of the gain switched off, and the loop against the Trainer's."""
     made = []
     every = found_of(raw, f"replay/{space}/all")
-    if not every:
-        return []
     for variant in ("no resume", "no sharing", "no cache", "none"):
         without = found_of(raw, f"replay/{space}/{variant}")
-        if not without:
+        if not every or not without:
             continue
         name = f"Luthier, {variant}" if variant != "none" else "Luthier without all three"
         quality = (every[0]["loss"], without[0]["loss"])
