@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,21 @@ import luthier
 from luthier import recipe as recipes
 from luthier.claim import claimed
 from luthier.errors import NotFinite, RunError, TrainingError
+from luthier.evaluation import bootstrap, score
 from luthier.files import LOCK
 from luthier.interrupt import Interrupted, Stop
 from luthier.pipeline import follow
 from luthier.run import Record, Run
 from luthier.training import loop
 from tests.runs import tiny_model, write_rows
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _intervals_as_in_processes_of_their_own() -> Iterator[None]:
+    """Runs of this process and of others are compared: their intervals, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score, "interval", bootstrap.interval)
+        yield
 
 
 def write_recipe(folder: Path, name: str = "run", **training: Any) -> Path:

@@ -69,7 +69,7 @@ def test_a_part_is_bit_identical_until_it_begins_and_has_no_state() -> None:
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(tmp_path: Path) -> None:
     asked = settings(epochs=4, batch_size=8, checkpoint_every=1, keep_checkpoints=99, log_every=3)
     calm = made()
-    calm_told = told(list(course(calm, GRADUAL, asked, checkpoints=checkpoints(tmp_path / "calm"))))
+    calm_told = told(list(course(calm, GRADUAL, asked, checkpoints=checkpoints(tmp_path / "calm", keep=99))))
     expected, asked = weights(calm), asked.model_copy(update={"checkpoint_every": 1000})
     for step in range(1, 17):
         copy = shutil.copytree(tmp_path / "calm" / f"step-{step}", tmp_path / str(step) / f"step-{step}")
