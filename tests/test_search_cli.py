@@ -18,8 +18,8 @@ from luthier.studying.database import url_of
 from luthier.studying.opening import earlier_trials, look
 from luthier.studying.performing import Judged
 from luthier.studying.plan import Plan
-from luthier.studying.standing import Goal
 from luthier.studying.spending import Budget
+from luthier.studying.standing import Goal
 from luthier.studying.store import Store
 from luthier.trials.history import Rung
 from luthier.trials.space import Space

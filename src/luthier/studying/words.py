@@ -148,7 +148,7 @@ def _cost(standing: Standing) -> str:
         else f"{used} of {standing.full_runs(standing.units):.3g} full runs"
     )
     time = f" in {duration(standing.duration_s)}" if standing.duration_s else ""
-    took = f"{of_all}, {duration(standing.seconds)} of loading, training and judging"
+    took = f"{of_all}, {duration(standing.seconds)} of training and judging"
     return f"{_trials(len(trials))}{time}: {', '.join(parts)}. They took {took}."
 
 
