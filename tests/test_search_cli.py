@@ -132,7 +132,7 @@ def test_earlier_trials_are_those_whose_values_the_space_has(tmp_path: Path) -> 
     narrow = Space.of({RATE: {"log": [1e-5, 1e-3]}, "method.rank": {"choice": [8, 16]}})
     assert [trial.number for trial in earlier_trials([folder], _plan(narrow))] == [0, 1]
     assert earlier_trials([folder], _plan(Space.of({RATE: {"log": [1e-5, 1e-3]}}))) == ()
-    with pytest.raises(RecipeError, match="has other objectives, rungs or eta"):
+    with pytest.raises(RecipeError, match="has other objectives, constraints, rungs or eta"):
         earlier_trials([folder], Plan(PLAN.space, PLAN.goals, Random(), Asha(), horizon=27, eta=3))
 
 

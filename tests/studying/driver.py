@@ -77,7 +77,7 @@ class Driver:
             if select.select([self._ours], [], [], 0.005)[0]:
                 self._hire()
             if self.killed.total() < self._num_kills and self._num_written > mark:
-                time.sleep(self._chance.random() * 0.1)
+                time.sleep(self._chance.random() * 0.03)
                 self._kill_one()
                 mark = self._mark()
             self._reap()
