@@ -12,8 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 TOP_TO_BOTTOM = """
-luthier __main__ cli merge_cli search_cli few_commands merge_commands search_commands commands api merging studying
-comparing curves several
+luthier __main__ cli merge_cli search_cli default_command few_commands merge_commands search_commands commands api
+merging studying comparing curves several
 pipeline planning report
 doctor chatting checking suggesting groundwork probing export resume environment claim sharing run adapters
 recipe_schema recipe choosing recipe_yaml recipe_errors other_names searching trials training evaluation methods tasks

@@ -25,13 +25,7 @@ def claimed(folder: str | Path, *, overwrite: bool = False, resume: bool = False
     """
     path = Path(folder)
     _require_ours(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / files.LOCK).open("a+")
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from error
-    with lock:
-        files.take_lock(lock, path)
+    with files.held_folder(path):
         files.tidy(path)
         run = Run(path)
         if not (resume and run.has_begun):

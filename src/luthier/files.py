@@ -165,6 +165,22 @@ def take_lock(lock: IO[str], folder: Path) -> None:
     os.write(lock.fileno(), str(os.getpid()).encode())
 
 
+@contextlib.contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """A folder, made where there is none, that no other process holds while this is open.
+
+    Raises RunError where one does, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from error
+    with lock:
+        take_lock(lock, folder)
+        yield
+
+
 def discard(folder: Path) -> None:
     """Remove a folder so that no half of it is ever taken for the whole."""
     if not folder.exists():

@@ -1,19 +1,17 @@
 """The commands of `luthier merge`: thin, no logic. What is no command's name is a recipe's file or a method's kind."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperGroup
+
+from luthier.default_command import DefaultCommand
 
 
-class _Group(TyperGroup):
+class _Group(DefaultCommand):
     """`luthier merge ties ...` and `luthier merge recipe.yaml ...` are `luthier merge make ...`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            args = ["make", *args]
-        return super().parse_args(ctx, args)
+    default = "make"
 
 
 merge_app = typer.Typer(

@@ -1,19 +1,17 @@
 """The commands of `luthier search`: thin, no logic. What is no command's name is a recipe's file."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
+
+from luthier.default_command import DefaultCommand
 
 
-class _Group(TyperGroup):
+class _Group(DefaultCommand):
     """`luthier search recipe.yaml ...` is `luthier search run recipe.yaml ...`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] != "--help" and args[0] not in self.commands:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
+    default = "run"
 
 
 search_app = typer.Typer(

@@ -227,13 +227,7 @@ def _claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
 
     Raises RunError where another process has it, or there is a search and nobody said what is meant.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / files.LOCK).open("a+")
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from error
-    with lock:
-        files.take_lock(lock, folder)
+    with files.held_folder(folder):
         begun = (folder / PLACE).is_file()
         if begun and not resume and not overwrite:
             how = "say --resume to go on, --overwrite to begin anew"

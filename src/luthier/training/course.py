@@ -63,9 +63,8 @@ def course(
 
     Goes on from the newest checkpoint where there is one. `pauses` are shares of the whole course: after each a
     checkpoint is written and a record `pause` told, so that whoever follows may leave it there; before the first step
-    comes a record `ready`. `shared` keeps the
-    states of frozen parts for other courses too. Raises NotFinite where loss or gradient is no number, RunError where
-    a checkpoint cannot be written, Interrupted where a signal asked to stop.
+    comes a record `ready`. `shared` keeps the states of frozen parts for other courses too. Raises NotFinite where loss
+    or gradient is no number, RunError where a checkpoint cannot be written, Interrupted where a signal asked to stop.
     """
     line = _Line.start(material, method, settings, checkpoints, stop or Stop())
     line.pauses = frozenset(step_at(share, line.order.num_steps) for share in pauses)
@@ -144,8 +143,8 @@ class _Line:
 
     def keep_frozen_states(self) -> Iterator[dict[str, Any]]:
         """Compute the states of the frozen part once for each row from now on, where that pays."""
-        if self._is_over() and self.shared is None:
-            return
+        if self.shared is None and self._is_over():
+            return  # other courses' states also serve whoever judges the end
         if self.shared is not None and not self._trains_again:
             return  # what is computed once has the dropout that it would have without other courses
         material = self.material
@@ -262,8 +261,8 @@ class _Line:
         """Where one is due, or the run is about to leave the loop."""
         every = self.settings.checkpoint_every
         long_ago = every == "auto" and time.monotonic() - self.saved_at > AUTO_SECONDS
-        at_a_border = self.state.step in self.pauses if self.pauses else self._is_due(_number(every))
-        due = at_a_border or long_ago
+        is_due = self._is_due(every if isinstance(every, int) else None)
+        due = long_ago or (self.state.step in self.pauses if self.pauses else is_due)
         if self.checkpoints is None or not (due or self._is_over() or self.stop.asked_by is not None):
             return
         start = time.perf_counter()
@@ -277,10 +276,6 @@ class _Line:
 def step_at(share: float, num_steps: int) -> int:
     """The step that ends a share of a course; one at least."""
     return max(1, round(share * num_steps))
-
-
-def _number(every: int | str) -> int | None:
-    return every if isinstance(every, int) else None
 
 
 def _not_finite(step: int, settings: Training) -> str:

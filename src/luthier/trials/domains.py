@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from luthier.component import Component
 from luthier.trials.history import Value
@@ -69,7 +69,21 @@ class Choice(Component):
 
 
 class _Range(Component):
-    """What the ranges of numbers share."""
+    """What the ranges of numbers share: a single field with both ends, called as a recipe calls the domain."""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and most."""
+        (name,) = type(self).model_fields
+        found: tuple[float, float] = getattr(self, name)
+        return found
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        least, most = self.ends
+        if not least < most:
+            raise ValueError(f"reads [least, most], but {least} is not below {most}")
+        return self
 
     @property
     def is_ordered(self) -> bool:
@@ -84,7 +98,9 @@ class _Range(Component):
 
     def value_of(self, setting: Any) -> Value | None:
         """The value of a setting; None where it lies outside."""
-        raise NotImplementedError
+        if isinstance(setting, bool) or not isinstance(setting, int | float):
+            return None
+        return setting if self.ends[0] <= setting <= self.ends[1] else None
 
     def holds(self, value: Value) -> bool:
         """Whether a value lies in the range."""
@@ -97,12 +113,6 @@ class Uniform(_Range):
     uniform: tuple[float, float]
     """Least and most."""
 
-    @field_validator("uniform")
-    @classmethod
-    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
-        _require_rising(*ends)
-        return ends
-
     def value(self, unit: float) -> Value:
         low, high = self.uniform
         return min(high, max(low, low + (high - low) * unit))  # 0.3 + (0.85 - 0.3) is more than 0.85
@@ -111,21 +121,12 @@ class Uniform(_Range):
         low, high = self.uniform
         return _clipped((float(value) - low) / (high - low))
 
-    def value_of(self, setting: Any) -> Value | None:
-        return _between(setting, self.uniform)
-
 
 class Log(_Range):
     """Any number between two above zero, by its logarithm: 1e-5 to 1e-4 is as wide as 1e-4 to 1e-3."""
 
     log: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     """Least and most."""
-
-    @field_validator("log")
-    @classmethod
-    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
-        _require_rising(*ends)
-        return ends
 
     def value(self, unit: float) -> Value:
         low, high = self.log
@@ -136,21 +137,12 @@ class Log(_Range):
         low, high = self.log
         return _clipped(math.log(float(value) / low) / math.log(high / low)) if float(value) > 0 else 0.0
 
-    def value_of(self, setting: Any) -> Value | None:
-        return _between(setting, self.log)
-
 
 class Whole(_Range):
     """Any whole number between two, both included."""
 
     int: tuple[int, int]
     """Least and most."""
-
-    @field_validator("int")
-    @classmethod
-    def _rises(cls, ends: tuple[Any, Any]) -> tuple[Any, Any]:
-        _require_rising(*ends)
-        return ends
 
     @property
     def num_levels(self) -> Any:
@@ -166,8 +158,7 @@ class Whole(_Range):
         return _clipped((float(value) - low + 0.5) / (high - low + 1))
 
     def value_of(self, setting: Any) -> Value | None:
-        is_whole = isinstance(setting, int) and not isinstance(setting, bool)
-        return _between(setting, self.int) if is_whole else None
+        return None if isinstance(setting, float) else super().value_of(setting)
 
 
 def _which(value: Any) -> str | None:
@@ -209,17 +200,6 @@ def _label(option: Any) -> str:
 def _plainly(setting: Any) -> Any:
     """A setting with lists for tuples: a recipe has these, its YAML those."""
     return list(setting) if isinstance(setting, tuple) else setting
-
-
-def _require_rising(least: float, most: float) -> None:
-    if not least < most:
-        raise ValueError(f"reads [least, most], but {least} is not below {most}")
-
-
-def _between(setting: Any, ends: tuple[float, float]) -> Value | None:
-    if isinstance(setting, bool) or not isinstance(setting, int | float):
-        return None
-    return setting if ends[0] <= setting <= ends[1] else None
 
 
 def _clipped(unit: float) -> float:
