@@ -35,7 +35,7 @@ WORKER = "benchmark"
 
 def recipe_of(space: str, sizes: Sizes, output: Path, *, budget: float, seed: int) -> Recipe:
     """The search as a user would write it down; how it searches is left to `auto`."""
-    default, (train, validation) = task.DEFAULTS[space], sizes.files
+    default, (train, validation) = task.start(space, seed), sizes.files
     method = task.method_of(space, default)
     return check(
         {
@@ -48,7 +48,6 @@ def recipe_of(space: str, sizes: Sizes, output: Path, *, budget: float, seed: in
                 "batch_size": default["batch_size"],
                 "learning_rate": default["learning_rate"],
                 "schedule": {"kind": "linear", "warmup": 0.0},
-                "precision": "fp32",
                 "seed": seed,
             },
             "output": str(output),
@@ -186,8 +185,7 @@ WITHOUT: Mapping[str, frozenset[str]] = {
 def replay(asked: Asked) -> Found:
     """Perform the sequence with something switched off; -> what it took."""
     without, sizes, space = WITHOUT[asked["variant"]], Sizes(**asked["sizes"]), asked["space"]
-    default, *drawn = [task.DEFAULTS[space], *task.drawn(space, len(SEQUENCE))]
-    settings = [task.values(space, each) for each in (default, *drawn)]
+    settings = [task.values(space, each) for each in task.drawn(space, len(SEQUENCE))]
     rungs: dict[int, tuple[Rung, ...]] = {}
     with _folder() as folder, contextlib.ExitStack() as kept:
         clock = Clock()

@@ -1,8 +1,9 @@
 """The peer of the search's benchmark: Optuna over the Trainer (with PEFT for LoRA), in one process.
 
 Tuned as one would: rows tokenised once, grouped by length and padded to the longest of their batch; fused AdamW; judged
-at the rungs only; settings that have an order are told as numbers; the usual setting is tried first. The model is
-loaded anew for each trial, as `model_init` does. Trials stop early with HyperbandPruner, and never go on.
+at the rungs only; bf16 where the machine computes in it by itself, as Luthier does too; settings that have an order are
+told as numbers; what Luthier tries first is tried first. The model is loaded anew for each trial, as `model_init` does.
+Trials stop early with HyperbandPruner, and never go on.
 """
 
 import time
@@ -15,6 +16,7 @@ import numpy as np
 from benchmarks import _search_task as task
 from benchmarks import _trainer
 from benchmarks._search_task import HORIZON, UNITS, Setting, Sizes
+from luthier.models.device import choose_precision
 
 Asked = dict[str, Any]
 Found = dict[str, Any]
@@ -60,7 +62,8 @@ def run(
     method = task.method_of(space, setting)
     model = _trainer.learning(plain, method, task_type="SEQ_CLS", learnt_too=["classifier"])
     pace = {"batch_size": setting["batch_size"], "learning_rate": setting["learning_rate"], "accumulation": 1}
-    tuned = {**_trainer.TUNED, "bf16": False, "num_train_epochs": epochs, "per_device_eval_batch_size": 64}
+    in_bf16 = choose_precision("auto", "cpu") == "bf16"
+    tuned = {**_trainer.TUNED, "bf16": in_bf16, "num_train_epochs": epochs, "per_device_eval_batch_size": 64}
     arguments = _trainer.arguments(**pace, seed=seed, **tuned)
     num_steps = epochs * -(-len(rows.train) // setting["batch_size"])
     watch = _watch(num_steps, report)
@@ -136,7 +139,7 @@ def search(asked: Asked) -> Found:
     clock = Clock()
     rows = Rows(sizes)
     study = optuna.create_study(**kinds(asked["side"], asked["seed"]), study_name=f"seed-{asked['seed']}")
-    study.enqueue_trial(as_numbers(task.DEFAULTS[space]))
+    study.enqueue_trial(as_numbers(task.start(space, asked["seed"])))
     how = {"epochs": sizes.epochs, "seed": asked["seed"], "attention": asked["attention"]}
     has_pruner = asked["side"] == "tpe-hyperband"
     units, trials, deciding_s, best = 0, 0, 0.0, float("inf")

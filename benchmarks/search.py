@@ -4,12 +4,12 @@
 
 Random settings are trained in full by both trainers, a seed each. The target is the median, over the ways to draw 20 of
 these settings, of the least validation loss among them, each the mean of both trainers': no side's luck sets it.
-Each side then searches until a full run reaches it, or as many as 20 full runs are spent, from the same default on, its
-runs with the round's seed; the peer with Optuna's Gaussian process over full runs, and with TPE and HyperbandPruner,
-and the one that is sooner counts. Who did not reach it counts with all it spent. The parts of the gain are measured on
-one sequence of jobs, with each switched off. Raw figures are kept in build/benchmarks/search and gone on with:
-`--minutes` bounds this call alone, `--fresh` forgets them. CPU seconds count all threads of a side; on a machine that
-others use they are the ones to compare.
+Each side then searches until a full run reaches it, or as many as 20 full runs are spent, from the same random setting
+on, its runs with the round's seed; the peer with Optuna's Gaussian process over full runs, and with TPE and
+HyperbandPruner, and the one that is sooner counts. Who did not reach it counts with all it spent. The parts of the gain
+are measured on one sequence of jobs, with each switched off. Raw figures are kept in build/benchmarks/search and gone
+on with: `--minutes` bounds this call alone, `--fresh` forgets them. CPU seconds count all threads of a side; on a
+machine that others use they are the ones to compare.
 """
 
 import json

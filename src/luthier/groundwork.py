@@ -113,18 +113,27 @@ def _require_settings(settings: Training, stage: Stage) -> None:
         raise RecipeError(f"training.batch_size: {settings.batch_size} texts are too few to compare; say 32")
 
 
-def build(recipe: Recipe, rows: Rows, *, load: Callable[..., PreTrainedModel] = load_model) -> Built:
-    """Load the model, settle whatever was auto, and apply the method. `load` stands in for `load_model`.
+def build(
+    recipe: Recipe,
+    rows: Rows,
+    *,
+    processor: Processor | None = None,
+    load: Callable[..., PreTrainedModel] = load_model,
+    lay: Callable[[PreTrainedModel], bool] = lay_flat,
+) -> Built:
+    """Load the model, settle whatever was auto, and apply the method.
 
-    Raises ModelError, MethodError or RecipeError.
+    `processor` is one that was loaded before; `load` and `lay` stand in for `load_model` and `lay_flat`. Raises
+    ModelError, MethodError or RecipeError.
     """
     recipe = settled(recipe, rows.device)
     seed, notes = recipe.training.seed, list[str]()
-    processor = rows.task.load_processor(recipe.model)
+    if processor is None:
+        processor = rows.task.load_processor(recipe.model)
     model = load(recipe.model, Ask.of(rows.task), device=rows.device, seed=seed, processor=processor, notes=notes)
     ready = make_ready(recipe, rows, model, processor, probes=True, notes=notes)
     if recipe.model.attention == "auto":
-        lay_flat(model)
+        lay(model)
     if ready.model.narrows(ready.training.precision) and (saved := narrow(model)):
         give_back()
         notes.append(f"model.dtype: frozen weights are held in bf16, as in their file: {saved / MB:,.1f} MB less")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.models import forward
+from luthier.models import flat_trial, forward
 from luthier.models.flat import FIRST_POSITION, is_laid
 from luthier.models.flat_trial import lay_flat
 from luthier.models.packed import packed_inputs
@@ -97,3 +97,26 @@ def test_no_layer_sees_padding() -> None:
 def test_encoder_decoders_and_sound_stay_padded() -> None:
     assert not lay_flat(tiny("bart", head="lm"))
     assert not lay_flat(tiny("wav2vec2", head="lm"))
+
+
+def test_models_that_are_built_alike_on_one_base_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    original = flat_trial.lay_flat
+
+    def lay(model: Any) -> bool:
+        tried.append(model)
+        return original(model)
+
+    monkeypatch.setattr(flat_trial, "lay_flat", lay)
+    verdicts = flat_trial.Verdicts()
+    models = [tiny("roberta", head="sequence-classification") for _ in range(3)]
+    models[2].classifier.dropout = torch.nn.Identity()
+    assert all(verdicts.lay_flat(model, "base") for model in models)
+    assert [getattr(model, FIRST_POSITION) for model in models] == [2, 2, 2]
+    assert tried == [models[0], models[2]], "the second is as the first"
+    assert verdicts.lay_flat(models[1], "another base")
+    assert len(tried) == 3
+    refused = [tiny("bloom", head="sequence-classification") for _ in range(2)]
+    assert not any(verdicts.lay_flat(model, "bloom") for model in refused)
+    assert not any(is_laid(model) for model in refused)
+    assert len(tried) == 4

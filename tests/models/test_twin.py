@@ -54,7 +54,8 @@ def test_a_base_is_narrowed_with_its_twin_and_widened_where_another_one_learns()
     first = twin_of(base)
     first.requires_grad_(False)
     assert narrow(first) > 0
-    narrow_too(base, first)
+    assert narrow_too(base, first)
+    assert not narrow_too(base, first), "it is narrow already"
     assert places(base) == places(first)
     second = twin_of(base)
     own_what_learns(second, base)

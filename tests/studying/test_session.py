@@ -10,6 +10,7 @@ from torch import Tensor
 from luthier.errors import LuthierError
 from luthier.recipe import Recipe, check
 from luthier.studying.session import Session
+from luthier.tasks import Task
 from luthier.trials.history import Trial, Values
 from luthier.trials.space import Space
 from tests.runs import tiny_model, write_rows
@@ -96,6 +97,25 @@ def test_trials_share_rows_tokens_base_and_frozen_states_and_leave_the_base_as_i
     assert (made.shelf.num_loaded, made.shelf.num_read, made.shelf.num_prepared) == (1, 1, 1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.state_dict().items())
     assert len(made.shelf.stores._parts) == 2  # of the head alone, and of the last block
+
+
+def test_a_tokenizer_is_loaded_once_unless_the_method_adds_words(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    original = Task.load_processor
+    monkeypatch.setattr(Task, "load_processor", lambda *args: loaded.append(1) or original(*args))
+    made = session(recipe, tmp_path)
+    for number, values in enumerate((LORA, LAST, HEAD, LORA)):
+        made.perform(Trial(number, values, "running", 1), 1)
+    assert len(loaded) == 1
+    adds = recipe.changed({"method": {"kind": "lora", "add_tokens": ["<one>"]}, "search": None}, where="test")
+    for _ in range(2):
+        built = made.shelf.built(adds, made.shelf.rows(adds))
+        assert "<one>" in built.processor.get_vocab()
+    assert len(loaded) == 3
+    assert made._at_work is not None
+    assert "<one>" not in made._at_work.built.processor.get_vocab()
 
 
 def test_trials_that_swap_places_come_to_what_each_comes_to_alone(recipe: Recipe, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """What a free worker is given, and that it is the same however often the search was stopped."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from luthier.interrupt import Interrupted, Stop
+from luthier.searching.samplers.grid import Grid
 from luthier.searching.schedulers import End, Scheduler, Wait
 from luthier.searching.schedulers.asha import Asha
 from luthier.searching.schedulers.full import Full
@@ -20,6 +22,7 @@ from luthier.studying.store import Store
 from luthier.studying.taking import common_failure, hopeless, take
 from luthier.studying.worker import work
 from luthier.trials.history import Rung, Trial
+from luthier.trials.space import Space
 from tests.studying.fake import DEFAULT, Fake, plan, units_of
 
 
@@ -34,9 +37,16 @@ def taken(store: Store, worker: str = "here/1") -> Entry:
     return job
 
 
-def tell(store: Store, entry: Entry, value: float = -0.5, worker: str = "here/1", **facts: Any) -> None:
+def tell(
+    store: Store,
+    entry: Entry,
+    value: float = -0.5,
+    worker: str = "here/1",
+    seconds: float | None = None,
+    **facts: Any,
+) -> None:
     with store.lock.held():
-        rung = Rung(entry.trial.target, (value,), 100.0 * entry.trial.target)
+        rung = Rung(entry.trial.target, (value,), 100.0 * entry.trial.target if seconds is None else seconds)
         store.judged(entry.trial.number, worker, Judged(rung, facts))
 
 
@@ -81,6 +91,31 @@ def test_seconds_become_units_when_the_first_trial_is_measured(tmp_path: Path) -
     assert taken(store).trial.target == 9  # a full run, which it is by this scheduler
     assert store.budget == Budget(units=30, seconds=60, num_workers=2)
     assert taken(store, "here/2").trial.number == 1
+
+
+def test_time_that_cheaper_trials_leave_is_spent_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = made(tmp_path, Full(), Budget(seconds=40, num_workers=2))
+    tell(store, taken(store), **{PER_UNIT: 4.0}, seconds=4.0)
+    tell(store, taken(store), seconds=36.0)
+    assert store.budget.units == 20
+    tell(store, taken(store), seconds=9.0)  # a quarter of the first one; (36 + 9) / 18 = 2.5 seconds a unit
+    monkeypatch.setattr(Store, "duration", 30.0)
+    assert isinstance(take(store, "here/1"), End)  # 10 seconds of two workers: 8 units
+    assert store.budget.units == 20
+    monkeypatch.setattr(Store, "duration", 22.0)
+    assert taken(store).trial.number == 2
+    assert store.budget == Budget(units=18 + 14, seconds=40, num_workers=2)
+
+
+def test_a_space_that_is_used_up_takes_no_more_time(tmp_path: Path) -> None:
+    space = Space.of({"training.warmup": {"choice": [0.0, 0.1]}})
+    grid = replace(plan(Full()), space=space, sampler=Grid(), default=None)
+    store = Store.create(url_of(None, tmp_path), "search", grid, Budget(seconds=1000))
+    tell(store, taken(store), seconds=1.0, **{PER_UNIT: 1.0})
+    for _ in range(2):
+        tell(store, taken(store), seconds=9.0)
+    assert isinstance(take(store, "here/1"), End)
+    assert store.budget.units == 1000
 
 
 def test_another_trial_is_measured_where_the_first_one_fails(tmp_path: Path) -> None:

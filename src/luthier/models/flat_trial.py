@@ -1,6 +1,6 @@
 """Whether a model takes rows that lie flat: it is tried with random ones, against what it says to padded ones."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -34,6 +34,24 @@ def lay_flat(model: PreTrainedModel) -> bool:
             setattr(model, flat.FIRST_POSITION, first)
             return True
     return False
+
+
+class Verdicts:
+    """Lays models flat, of which those that are built alike, on the same base, are tried once."""
+
+    def __init__(self) -> None:
+        self._firsts: dict[Hashable, int | None] = {}
+
+    def lay_flat(self, model: PreTrainedModel, base: Hashable) -> bool:
+        """As `lay_flat`; `base` says what the model's own weights are."""
+        structure = tuple((name, type(module)) for name, module in model.named_modules())
+        key = (base, model.dtype, structure)
+        if key not in self._firsts:
+            lay_flat(model)
+            self._firsts[key] = getattr(model, flat.FIRST_POSITION, None)
+        elif self._firsts[key] is not None:
+            setattr(model, flat.FIRST_POSITION, self._firsts[key])
+        return self._firsts[key] is not None
 
 
 def _is_same(model: PreTrainedModel, first: int) -> bool:

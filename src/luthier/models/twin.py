@@ -35,15 +35,21 @@ def own_what_learns(twin: nn.Module, base: nn.Module) -> None:
 
 
 @torch.no_grad()
-def narrow_too(base: nn.Module, twin: nn.Module) -> None:
-    """Hold the base's weights in bf16 where the twin's are, if no number is lost: half the bytes, for all to come."""
+def narrow_too(base: nn.Module, twin: nn.Module) -> bool:
+    """Hold the base's weights in bf16 where the twin's are, if no number is lost: half the bytes, for all to come.
+
+    Whether there were any.
+    """
     own: dict[str, nn.Parameter] = dict(twin.named_parameters())
+    has_narrowed = False
     for name, parameter in base.named_parameters():
         narrow = own.get(name)
         if narrow is None or (narrow.dtype, parameter.dtype) != (torch.bfloat16, torch.float32):
             continue
         if narrow.shape == parameter.shape and torch.equal(narrow.float(), parameter):
             parameter.data = narrow.data
+            has_narrowed = True
+    return has_narrowed
 
 
 def _beside(parameter: nn.Parameter) -> nn.Parameter:

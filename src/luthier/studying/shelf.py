@@ -1,5 +1,5 @@
-"""What the trials of a worker share: rows are read once, tokens made once, the base loaded once, frozen states computed
-once for each frozen part."""
+"""What the trials of a worker share: rows are read once, tokens made once, base and tokenizer loaded once, frozen
+states computed once for each frozen part; whether rows may lie flat is tried once for models that are built alike."""
 
 from collections.abc import Hashable
 from functools import partial
@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from luthier.component import Component
 from luthier.groundwork import Built, Rows, build, load_rows, require_suited
 from luthier.methods import Method
+from luthier.models.flat_trial import Verdicts
 from luthier.models.load import Ask, load_model
 from luthier.models.processor import Processor
 from luthier.models.source import ModelSource
@@ -29,6 +30,8 @@ class Shelf:
         self._rows: dict[Hashable, Rows] = {}
         self._tokens: dict[Hashable, dict[str, Dataset]] = {}
         self._bases: dict[Hashable, PreTrainedModel] = {}
+        self._processors: dict[Hashable, Processor] = {}
+        self._flat = Verdicts()
         self.num_loaded = self.num_read = self.num_prepared = 0
         """How often each was done anew."""
 
@@ -46,11 +49,27 @@ class Shelf:
 
     def built(self, recipe: Recipe, rows: Rows) -> Built:
         """A model that is ready to learn, on the tensors of a base that others stand on too."""
-        made = build(recipe, rows, load=partial(self._loaded, recipe.training.precision))
+        load, processor = partial(self._loaded, recipe.training.precision), self._processor(recipe, rows)
+        made = build(recipe, rows, processor=processor, load=load, lay=self._laid_flat)
         (base,) = self._bases.values()
-        narrow_too(base, made.model)
+        if narrow_too(base, made.model):
+            self.stores.stand_on(base)
         own_what_learns(made.model, base)
         return made
+
+    def _processor(self, recipe: Recipe, rows: Rows) -> Processor | None:
+        """The tokenizer or feature extractor that earlier trials had, if the method adds nothing to it."""
+        method = recipe.method
+        if type(method).extend is not Method.extend and getattr(method, "add_tokens", True):
+            return None
+        key = (_said(recipe.model), _said(rows.task))
+        if key not in self._processors:
+            self._processors = {key: rows.task.load_processor(recipe.model)}
+        return self._processors[key]
+
+    def _laid_flat(self, model: PreTrainedModel) -> bool:
+        (base,) = self._bases
+        return self._flat.lay_flat(model, base)
 
     def tokens(self, built: Built, rows: Rows) -> dict[str, Dataset]:
         """The prepared rows of each split; those that train with what the method adds to them."""
@@ -81,6 +100,7 @@ class Shelf:
         if key not in self._bases:
             self._bases.clear()  # before the next one is loaded: two may be too many
             self._bases[key] = load_model(source, ask, device=device, seed=seed, processor=processor, notes=notes)
+            self.stores.stand_on(self._bases[key])
             self.num_loaded += 1
         return twin_of(self._bases[key])
 

@@ -12,7 +12,7 @@ class Budget:
     seconds: float | None = None
     """Of the clock, without the time in which nobody worked; None: any."""
     num_workers: int = 1
-    """How many spend it: units = seconds * workers / seconds of a unit."""
+    """How many spend it: units = seconds * workers / seconds of a unit of the first trial; more where time is left."""
 
     def after(self, before: "Budget", *, keeps: bool) -> "Budget":
         """What may be spent from now on, of a search that had another budget; with `keeps`, what it had.

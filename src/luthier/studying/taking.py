@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 from luthier.searching.choosing import settle
-from luthier.searching.proposing import Start, propose, trial_seed
+from luthier.searching.proposing import Job, Start, propose, trial_seed
 from luthier.searching.samplers.random import Random
 from luthier.searching.schedulers import Begin, End, Promote, Scheduler, Wait
 from luthier.studying.entries import Entry, Snapshot
@@ -28,12 +28,15 @@ def take(store: Store, worker: str) -> Entry | Wait | End:
         units = known_units(store, snapshot)
         if units is None:
             return _measured_first(store, snapshot, worker)
-        plan, terms, history = store.plan, store.plan.terms(units), snapshot.history
-        due = _due(plan, terms, history)
+        plan, history = store.plan, snapshot.history
+        due = _due(plan, plan.terms(units), history)
         if due is not None:
             return _claimed(store, snapshot.entries[-1], due.until, worker, bracket=due.bracket)
-        sampler, scheduler = settle(plan.sampler, plan.scheduler, plan.space, terms)
-        job = propose(history, plan.space, sampler, scheduler, terms, seed=plan.seed, first=plan.default)
+        job = _proposed(plan, history, units)
+        if isinstance(job, End) and (more := _units_of_time_left(store, history)) is not None:
+            job = _proposed(plan, history, more)
+            if not isinstance(job, End):
+                store.budget = replace(store.budget, units=more)
         match job:
             case Start(values, until, bracket):
                 return store.begin(values, until, bracket, worker)
@@ -43,8 +46,31 @@ def take(store: Store, worker: str) -> Entry | Wait | End:
                 return job
 
 
+def _proposed(plan: Plan, history: History, units: int) -> Job:
+    terms = plan.terms(units)
+    sampler, scheduler = settle(plan.sampler, plan.scheduler, plan.space, terms)
+    return propose(history, plan.space, sampler, scheduler, terms, seed=plan.seed, first=plan.default)
+
+
+def _units_of_time_left(store: Store, history: History) -> int | None:
+    """The units of a budget in seconds, with those that it pays for still, by what a unit has taken so far.
+
+    None where a full run is not paid for. So what is cheaper than the first trial leaves no time unused.
+    """
+    budget, taken = store.budget, [trial for trial in history.trials if trial.last is not None]
+    seconds = sum(trial.last.seconds for trial in taken if trial.last is not None)
+    if budget.seconds is None or not seconds:
+        return None
+    rate = seconds / sum(trial.resource for trial in taken)
+    more = math.floor((budget.seconds - store.duration) * budget.num_workers / rate)
+    return history.committed + more if more >= store.plan.horizon else None
+
+
 def known_units(store: Store, snapshot: Snapshot) -> int | None:
-    """The budget in units; one in seconds is turned into them when the first trial was measured, once for all."""
+    """The budget in units; one in seconds is turned into them when the first trial was measured.
+
+    When those are spent before the time is, more are added (`_units_of_time_left`).
+    """
     budget = store.budget
     if budget.units is None and budget.seconds is not None:
         rate = _seconds_per_unit(snapshot)

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from jaxtyping import Int
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from luthier.data.batching import Batching
@@ -19,7 +19,7 @@ from luthier.interrupt import Interrupted, Stop
 from luthier.models.arithmetic import computing
 from luthier.models.frozen import cache as frozen
 from luthier.models.frozen.cache import FrozenCache
-from luthier.models.frozen.key import name_of
+from luthier.models.frozen.key import Digests, name_of, place_of
 from luthier.models.frozen.points import NotServed
 from luthier.models.frozen.rows import row_keys
 from luthier.models.frozen.store import Disk, Memory, Store, cache_folder
@@ -127,10 +127,15 @@ class Stores:
 
     def __init__(self) -> None:
         self._parts: dict[str, Memory] = {}
+        self._digests: Digests = {}
+
+    def stand_on(self, base: nn.Module) -> None:
+        """The tensors of a base stay as they are until it is named again, or another one is: they are digested once."""
+        self._digests = {place_of(tensor): None for tensor in base.parameters() if not tensor.is_meta}
 
     def of(self, cache: FrozenCache, needed: int, prepared: Prepared, settings: Training) -> tuple[Store, str]:
         """The store of a cache's part, and that place in words."""
-        name = name_of(prepared.model, cache.part, prepared.processor, settings.precision)
+        name = name_of(prepared.model, cache.part, prepared.processor, settings.precision, self._digests)
         if name not in self._parts:
             free = available("cpu") or 0
             held = sum(store.num_bytes for store in self._parts.values())
