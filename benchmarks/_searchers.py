@@ -1,4 +1,4 @@
-"""The searchers that are compared: Luthier's, by its simulation, and Optuna's, with and without its pruner."""
+"""The searchers that are compared: Luthier's, by its simulation; Optuna's, with and without its pruner; Syne Tune's."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -31,14 +31,16 @@ OURS: Mapping[str, tuple[str, Mapping[str, Any], str, Mapping[str, Any]]] = {
 }
 """Sampler and its settings, scheduler and its."""
 OPTUNA = ("random", "tpe", "gp")
-PEERS = tuple(f"optuna {sampler}{pruner}" for pruner in ("", " + hyperband") for sampler in OPTUNA)
+SYNE_TUNE = {"syne tune asha": "ASHA", "syne tune bohb": "BOHB"}
+"""Its names of them."""
+PEERS = (*(f"optuna {sampler}{pruner}" for pruner in ("", " + hyperband") for sampler in OPTUNA), *SYNE_TUNE)
 NEED_RUNGS = {name for name in (*OURS, *PEERS) if not name.endswith(", full") and name not in PEERS[: len(OPTUNA)]}
 """Those that look at lower rungs; `auto` does, and takes full runs alone where there are none."""
 
 
 def regrets(task: Task, searcher: str, *, seed: int) -> list[float | None]:
     """How far the best full run is from the minimum at each share of the budget; None: there was no full run yet."""
-    search = _by_us if searcher in OURS else _by_optuna
+    search = _by_us if searcher in OURS else _by_syne_tune if searcher in SYNE_TUNE else _by_optuna
     found = search(task, searcher, seed)
     return [None if best is None else round(max(0.0, best - task.least), 6) for best in found]
 
@@ -95,6 +97,45 @@ def _by_optuna(task: Task, searcher: str, seed: int) -> list[float | None]:
             trial.report(value, round(100 * units / HORIZON))
             if trial.should_prune():
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        marks = [best if spent <= s * NUM_RUNS * HORIZON else mark for s, mark in zip(SHARES, marks, strict=True)]
+    return marks
+
+
+def _by_syne_tune(task: Task, searcher: str, seed: int) -> list[float | None]:
+    """One worker; whoever is stopped never goes on, as in its releases of today."""
+    import datetime
+    import logging
+
+    from syne_tune.backend.trial_status import Trial
+    from syne_tune.config_space import uniform
+    from syne_tune.optimizer import baselines
+
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    scheduler = getattr(baselines, SYNE_TUNE[searcher])(
+        config_space={name: uniform(0.0, 1.0) for name in axes(task.num_axes)},
+        metric="value",
+        time_attr="units",
+        max_t=HORIZON,
+        grace_period=1,
+        reduction_factor=ETA,
+        random_seed=seed,
+    )
+    spent, best, number = 0, None, 0
+    marks: list[float | None] = [None] * len(SHARES)
+    while spent < NUM_RUNS * HORIZON:
+        trial = Trial(number, scheduler.suggest().config, datetime.datetime.now())
+        scheduler.on_trial_add(trial)
+        number += 1
+        for before, units in zip((0, *RUNGS), RUNGS, strict=False):
+            spent += units - before
+            value = task.value(trial.config, units)
+            told = {"value": value, "units": units}
+            if units == HORIZON:
+                best = value if best is None else min(best, value)
+                scheduler.on_trial_complete(trial, told)
+            elif scheduler.on_trial_result(trial, told) == "STOP":
                 break
         marks = [best if spent <= s * NUM_RUNS * HORIZON else mark for s, mark in zip(SHARES, marks, strict=True)]
     return marks

@@ -1,12 +1,14 @@
-"""How near searchers come to a known minimum: Luthier's against Optuna's, on MFHartmann and BBOB.
+"""How near searchers come to a known minimum: Luthier's against Optuna's and Syne Tune's, on MFHartmann and BBOB.
 
     python -m venv ENV && ENV/bin/pip install mf-prior-bench coco-experiment optuna==5.0.0 torch==2.13.0 pydantic rich
+    ENV/bin/pip install --no-deps syne-tune==0.16.0   # and, as it says, what it lacks, but for a newer numpy
     PYTHONPATH=src ENV/bin/python -m benchmarks.search_regret [--seeds 20] [--minutes 60] [--tasks mfh6_good ...]
 
 An environment of its own, for mf-prior-bench wants numpy 1.26. The budget is that of 40 full runs; told is the median
 over seeds of the regret: how far the best full run is from the minimum, after a quarter, half and all of the budget.
-All searchers have one worker; those of Optuna prune and never go on, Luthier's pause and resume. Seeds that the result
-has already are not run again, so that it may be made in pieces; seed by seed, so that a piece is balanced.
+All searchers have one worker; those of Optuna and Syne Tune stop and never go on, Luthier's pause and resume. Seeds
+that the result has already are not run again, so that it may be made in pieces; seed by seed, so that a piece is
+balanced.
 """
 
 import argparse

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import binom
 
 from benchmarks import _search_ours, _search_peer, _search_sides, _search_task, _search_told, search
 from benchmarks._search_task import HORIZON, SPACES, Sizes
@@ -60,11 +61,11 @@ def test_both_sides_mean_the_same_by_a_setting(space: str, tiny_task: None, tmp_
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_both_sides_learn_as_much_and_begin_with_the_default(space: str, tiny_task: None) -> None:
+def test_both_sides_learn_as_much_and_begin_with_the_same(space: str, tiny_task: None) -> None:
     asked = {
         "sizes": vars(SIZES),
         "space": space,
-        "setting": _search_task.DEFAULTS[space],
+        "setting": _search_task.start(space, 0),
         "seed": 0,
         "attention": "sdpa",
     }
@@ -72,7 +73,7 @@ def test_both_sides_learn_as_much_and_begin_with_the_default(space: str, tiny_ta
     found = _search_ours.search({**asked, "most_runs": 20, "target": 1e9})
     assert found["reached"]
     first = found["jobs"][0]
-    assert first["values"] == _search_task.values(space, _search_task.DEFAULTS[space])
+    assert first["values"] == _search_task.values(space, _search_task.start(space, 0))
     assert found["jobs"][-1]["until"] == HORIZON  # short looks do not count, however good
 
 
@@ -177,3 +178,10 @@ def test_a_side_answers_in_a_process_of_its_own_and_is_warm_first(
     with pytest.raises(_search_sides.SideFailed, match=r"its_side\.none"):
         side.ask("none", {})
     side.close()
+
+
+@pytest.mark.parametrize(("num", "expected"), [(1, (1, 1)), (5, (1, 5)), (8, (1, 8)), (9, (2, 8)), (20, (6, 15))])
+def test_an_interval_holds_the_median_of_as_many_figures(num: int, expected: tuple[float, float]) -> None:
+    assert _search_told.interval([float(each) for each in range(num, 0, -1)]) == expected
+    outside = binom.cdf(expected[0] - 1, num, 0.5)
+    assert num < 5 or outside <= 0.035 < binom.cdf(expected[0], num, 0.5), "and no narrower one does"
