@@ -86,6 +86,20 @@ def test_a_running_trial_keeps_the_process_from_its_place() -> None:
     assert abs(float(first["x"]) - float(second["x"])) > 1e-3
 
 
+def test_a_look_is_not_taken_where_a_trial_waits_that_may_go_on() -> None:
+    rungs = [(x, (Rung(1, ((x - 0.6) ** 2 + 0.1,), 1.0),)) for x in (0.05, 0.3, 0.55, 0.62, 0.9)]
+    paused = tuple(Trial(number, {"x": x}, "paused", 1, rungs=each) for number, (x, each) in enumerate(rungs))
+    whole = Trial(5, {"x": 0.4}, "done", 3, rungs=(Rung(1, (0.14,), 1.0), Rung(3, (0.04,), 3.0)))
+
+    def distance(*, is_for_look: bool) -> float:
+        history = History((*paused, whole), is_for_look=is_for_look)
+        found = Gp(num_even=1).suggest(LINE, history, seed=0)
+        assert found is not None
+        return min(abs(float(found["x"]) - x) for x, _ in rungs)
+
+    assert distance(is_for_look=True) > 1.5 * distance(is_for_look=False)
+
+
 def test_a_process_looks_where_a_constraint_holds() -> None:
     trials = tuple(
         Trial(number, {"x": x}, "done", 1, rungs=(Rung(1, (-x,), 1.0, (x - 0.5,)),))

@@ -1,13 +1,16 @@
 """The simulated clock: who is free asks, who waits is woken, and what is told of a search."""
 
+import pytest
+
 from luthier.searching.proposing import trial_seed
 from luthier.searching.samplers.grid import Grid
 from luthier.searching.samplers.random import Random
+from luthier.searching.schedulers import Scheduler
 from luthier.searching.schedulers.asha import Asha
 from luthier.searching.schedulers.full import Full
 from luthier.searching.schedulers.halving import Halving
 from luthier.searching.simulation import Outcome, Simulation, simulate
-from luthier.trials.history import Terms, Values
+from luthier.trials.history import History, Terms, Values
 from luthier.trials.space import Space
 
 SPACE = Space.of({"x": {"choice": [1.0, 2.0, 3.0, 4.0, 5.0]}})
@@ -98,6 +101,20 @@ def test_a_space_that_is_used_up_ends_the_search_with_one_whole_run_at_least() -
         found = simulate(slow_where_high, SPACE, Grid(), scheduler, Terms(9, 3, 900))
         assert len(found.history.trials) == 5
         assert found.best(at=9) == 1 + 1 / 9
+
+
+@pytest.mark.parametrize(("scheduler", "expected"), [(Asha(), {True}), (Full(), {False})])
+def test_a_sampler_is_told_whether_it_proposes_a_look(scheduler: Scheduler, expected: set[bool]) -> None:
+    told = set[bool]()
+
+    class Listening(Random):
+        def suggest(self, space: Space, history: History, *, seed: int) -> Values | None:
+            told.add(history.is_for_look)
+            return super().suggest(space, history, seed=seed)
+
+    done = simulate(slow_where_high, WIDE, Listening(), scheduler, Terms(9, 3, 45))
+    assert told == expected
+    assert not done.history.is_for_look
 
 
 def test_trials_have_seeds_of_their_own() -> None:

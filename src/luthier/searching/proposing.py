@@ -3,7 +3,7 @@
 A pure step, the same for a real worker, which takes it under the store's lock, and for a simulated one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,7 +43,8 @@ def propose(
     number = len(history.trials)
     values = first if number == 0 and first is not None else None
     if values is None:
-        values = sampler.suggest(space, history, seed=trial_seed(seed, number))
+        known = replace(history, is_for_look=decision.until < terms.horizon)
+        values = sampler.suggest(space, known, seed=trial_seed(seed, number))
     if values is not None:
         return Start(values, decision.until, decision.bracket)
     without = scheduler.decide(history, terms, can_begin=False)

@@ -89,6 +89,8 @@ class History:
 
     trials: tuple[Trial, ...] = ()
     earlier: tuple[Trial, ...] = field(default=())
+    is_for_look: bool = False
+    """Whether a sampler is asked for a trial that begins with a short look, beside those that wait and may go on."""
 
     @property
     def committed(self) -> int:

@@ -53,6 +53,8 @@ class Seen:
     points: tuple[Point, ...]
     pending: tuple[Values, ...]
     """Settings of trials that run."""
+    waiting: tuple[Values, ...] = ()
+    """Settings of trials that are paused."""
 
     @property
     def num_objectives(self) -> int:
@@ -63,7 +65,10 @@ def seen(space: Space, history: History, rule: Rule) -> Seen:
     """The points of a history, earlier searches' first, by a rule; trials that lack a value, or have
     one that lies outside, are passed over."""
     trials = [trial for trial in (*history.earlier, *history.trials) if _lies_in(space, trial)]
-    running = tuple(trial.values for trial in history.trials if trial.state == "running" and trial in trials)
+    running, waiting = (
+        tuple(trial.values for trial in history.trials if trial.state == state and trial in trials)
+        for state in ("running", "paused")
+    )
     top = max((trial.resource for trial in trials), default=0)
     judged = [trial for trial in trials if trial.rungs and not _has_failed(trial)]
     num_constraints = _num_constraints(history)
@@ -75,7 +80,7 @@ def seen(space: Space, history: History, rule: Rule) -> Seen:
         points = _last(judged, top, num_constraints)
     points = _of_one_kind(points, num_constraints)
     points += _failures(trials, points)
-    return Seen(tuple(points), running)
+    return Seen(tuple(points), running, waiting)
 
 
 def _num_constraints(history: History) -> int:

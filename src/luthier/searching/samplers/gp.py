@@ -2,8 +2,9 @@
 
 Jones, Schonlau and Welch 1998, https://doi.org/10.1023/A:1008306431147. The process sees every rung of every trial and
 speaks of the highest one (`_gaussian_process.py`); trials that run count as if they had scored what is expected of them
-(Ginsbourger et al. 2010, kriging believer). Constraints have a process each, and the acquisition is multiplied by the
-probability that they hold (Gardner et al. 2014, https://proceedings.mlr.press/v32/gardner14.html).
+(Ginsbourger et al. 2010, kriging believer). So do those that wait, when the new trial begins with a short look: each of
+them may go on, and a look at the same place would say nothing new. Constraints have a process each, and the acquisition
+is multiplied by the probability that they hold (Gardner et al. 2014, https://proceedings.mlr.press/v32/gardner14.html).
 """
 
 from collections.abc import Sequence
@@ -53,7 +54,8 @@ class Gp(Sampler):
             return self._by_hypervolume(space, history, seed=seed)
         points = as_one(found.points, seed=seed) if found.num_objectives > 1 else found.points
         cube = Cube(space)
-        model = Surrogate.of(cube, points, found.pending)
+        to_come = (*found.pending, *found.waiting) if history.is_for_look else found.pending
+        model = Surrogate.of(cube, points, to_come)
         value = self._improvement if model.limits and self.acquisition == "ucb" else self._value
         places = best_first(
             cube, lambda at: model.values(at, value), lambda at: model.slopes(at, value), model.leaders, seed=seed
