@@ -48,6 +48,15 @@ def compared(raw: Raw, space: str) -> list[Row]:
     return [*made, _same(raw, space)]
 
 
+def searched(raw: Raw, space: str) -> dict[str, list[dict[str, Any]]]:
+    """What every search took, by side and seed, without its jobs."""
+    sides = {side: found_of(raw, f"search/{space}/{side}") for side in (OURS, *PEERS)}
+    return {
+        side: [{name: figure for name, figure in each.items() if name != "jobs"} for each in found]
+        for side, found in sides.items()
+    }
+
+
 def _against(ours: list[Any], theirs: list[Any], space: str, name: str, figure: str) -> Row:
     """A ratio of medians, and the median over seeds of the paired ones, with its interval."""
     told = {"seconds": "seconds", "cpu_s": "CPU seconds"}[figure]

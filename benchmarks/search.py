@@ -22,7 +22,7 @@ from benchmarks._record import keep
 from benchmarks._rounds import Budget, parser, tell
 from benchmarks._search_sides import Side
 from benchmarks._search_task import FOLDER, SPACES, Sizes, drawn
-from benchmarks._search_told import compared, parts, target_of
+from benchmarks._search_told import compared, parts, searched, target_of
 
 OURS, PEERS = "luthier", ("gp", "tpe-hyperband")
 NUM_LOOPS = 3
@@ -50,7 +50,9 @@ def main() -> None:
     setting = {**asdict(sizes), "pool": asked.pool, "most_runs": asked.most_runs}
     targets = {space: target_of(raw, space) for space in asked.spaces if rows[space]}
     if targets:
-        keep(asked.name, [row for each in rows.values() for row in each], setting=setting, targets=targets)
+        searches = {space: searched(raw, space) for space in targets}
+        told = [row for each in rows.values() for row in each]
+        keep(asked.name, told, setting=setting, targets=targets, searches=searches)
 
 
 def measured(kept: Path, sizes: Sizes, asked: Any, budget: Budget) -> Raw:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from luthier.models import flat_trial, forward
-from luthier.models.flat import FIRST_POSITION, is_laid
+from luthier.models.flat import FIRST_POSITION, NEVER, is_laid
 from luthier.models.flat_trial import lay_flat
 from luthier.models.packed import packed_inputs
 from tests.tiny import FAMILIES, batch, classification, model_for, rows, tiny
@@ -116,7 +116,11 @@ def test_models_that_are_built_alike_on_one_base_are_tried_once(monkeypatch: pyt
     assert tried == [models[0], models[2]], "the second is as the first"
     assert verdicts.lay_flat(models[1], "another base")
     assert len(tried) == 3
-    refused = [tiny("bloom", head="sequence-classification") for _ in range(2)]
-    assert not any(verdicts.lay_flat(model, "bloom") for model in refused)
+    setattr(models[1], NEVER, True)
+    delattr(models[1], FIRST_POSITION)
+    assert not verdicts.lay_flat(models[1], "base"), "something that was put in refuses"
+    assert not is_laid(models[1])
+    refused = [tiny("albert", head="sequence-classification") for _ in range(2)]
+    assert not any(verdicts.lay_flat(model, "albert") for model in refused)
     assert not any(is_laid(model) for model in refused)
     assert len(tried) == 4

@@ -43,7 +43,9 @@ class Verdicts:
         self._firsts: dict[Hashable, int | None] = {}
 
     def lay_flat(self, model: PreTrainedModel, base: Hashable) -> bool:
-        """As `lay_flat`; `base` says what the model's own weights are."""
+        """As `lay_flat`; `base` says what the model's own weights are, and what was done to it beside its modules."""
+        if not flat.may_take(model):
+            return False
         structure = tuple((name, type(module)) for name, module in model.named_modules())
         key = (base, model.dtype, structure)
         if key not in self._firsts:

@@ -50,7 +50,7 @@ class Shelf:
     def built(self, recipe: Recipe, rows: Rows) -> Built:
         """A model that is ready to learn, on the tensors of a base that others stand on too."""
         load, processor = partial(self._loaded, recipe.training.precision), self._processor(recipe, rows)
-        made = build(recipe, rows, processor=processor, load=load, lay=self._laid_flat)
+        made = build(recipe, rows, processor=processor, load=load, lay=partial(self._laid_flat, recipe.method.kind()))
         (base,) = self._bases.values()
         if narrow_too(base, made.model):
             self.stores.stand_on(base)
@@ -67,9 +67,9 @@ class Shelf:
             self._processors = {key: rows.task.load_processor(recipe.model)}
         return self._processors[key]
 
-    def _laid_flat(self, model: PreTrainedModel) -> bool:
+    def _laid_flat(self, method: str, model: PreTrainedModel) -> bool:
         (base,) = self._bases
-        return self._flat.lay_flat(model, base)
+        return self._flat.lay_flat(model, (base, method))
 
     def tokens(self, built: Built, rows: Rows) -> dict[str, Dataset]:
         """The prepared rows of each split; those that train with what the method adds to them."""

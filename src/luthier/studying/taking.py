@@ -57,11 +57,11 @@ def _units_of_time_left(store: Store, history: History) -> int | None:
 
     None where a full run is not paid for. So what is cheaper than the first trial leaves no time unused.
     """
-    budget, taken = store.budget, [trial for trial in history.trials if trial.last is not None]
-    seconds = sum(trial.last.seconds for trial in taken if trial.last is not None)
+    budget, last = store.budget, [trial.last for trial in history.trials if trial.last is not None]
+    seconds = sum(rung.seconds for rung in last)
     if budget.seconds is None or not seconds:
         return None
-    rate = seconds / sum(trial.resource for trial in taken)
+    rate = seconds / sum(rung.resource for rung in last)
     more = math.floor((budget.seconds - store.duration) * budget.num_workers / rate)
     return history.committed + more if more >= store.plan.horizon else None
 

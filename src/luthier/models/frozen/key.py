@@ -21,8 +21,9 @@ def name_of(
 ) -> str:
     """A digest of all that does not learn, the points, how sound becomes features, the arithmetic and its libraries.
 
-    `known` digests of tensors serve again, and those that it lacks are added.
+    `known` digests of tensors serve again; those that it has a place for and does not know yet are filled in.
     """
+    known = {} if known is None else known
     config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     extractor: Any = getattr(processor, "feature_extractor", None)
     named = {module: name for name, module in model.named_modules()}
@@ -39,7 +40,7 @@ def name_of(
     frozen = [(name, tensor) for name, tensor in model.named_parameters() if not tensor.requires_grad]
     for name, tensor in (*frozen, *model.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_digest(tensor, {} if known is None else known))
+        digest.update(_digest(tensor, known))
     return digest.hexdigest()
 
 

@@ -53,7 +53,7 @@ class Seen:
     points: tuple[Point, ...]
     pending: tuple[Values, ...]
     """Settings of trials that run."""
-    waiting: tuple[Values, ...] = ()
+    waiting: tuple[Values, ...]
     """Settings of trials that are paused."""
 
     @property
@@ -64,11 +64,9 @@ class Seen:
 def seen(space: Space, history: History, rule: Rule) -> Seen:
     """The points of a history, earlier searches' first, by a rule; trials that lack a value, or have
     one that lies outside, are passed over."""
-    trials = [trial for trial in (*history.earlier, *history.trials) if _lies_in(space, trial)]
-    running, waiting = (
-        tuple(trial.values for trial in history.trials if trial.state == state and trial in trials)
-        for state in ("running", "paused")
-    )
+    own, earlier = ([t for t in each if _lies_in(space, t)] for each in (history.trials, history.earlier))
+    running, waiting = (tuple(t.values for t in own if t.state == state) for state in ("running", "paused"))
+    trials = [*earlier, *own]
     top = max((trial.resource for trial in trials), default=0)
     judged = [trial for trial in trials if trial.rungs and not _has_failed(trial)]
     num_constraints = _num_constraints(history)
